@@ -1,0 +1,1 @@
+//! Bundles, identities, contact cards and sealing: pure functions from bytes and keys to values.

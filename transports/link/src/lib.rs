@@ -1,0 +1,1 @@
+//! The link abstraction: authenticated handshake, in-memory transport and the contract suite.

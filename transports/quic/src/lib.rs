@@ -1,0 +1,1 @@
+//! Neighbours on a local network: mDNS-SD discovery and QUIC links.

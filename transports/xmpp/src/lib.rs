@@ -1,0 +1,1 @@
+//! The uplink's XMPP client session and the bridge's component session.
