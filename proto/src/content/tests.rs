@@ -1,0 +1,115 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use data_encoding::HEXLOWER;
+use proptest::prelude::*;
+
+use super::*;
+
+const ID: MessageId = MessageId([0x1d; 16]);
+
+fn text(text: &str) -> Content {
+    Content::new(Body::Text(Text { id: ID, thread: None, sent_ms: 1_000, text: text.into() }))
+}
+
+/// A change here is a change of the wire format.
+#[test]
+fn every_body_has_these_bytes() {
+    let id = "1d".repeat(16);
+    let mut first = text("moin");
+    first.author_card = Some(b"card".to_vec());
+    let receipt = Receipt { kind: ReceiptKind::Delivered, messages: vec![ID, ID], time_ms: 5 };
+    let app = Application { id: ID, service: "sensor".into(), data: Bytes::from_static(b"21C") };
+    let thread = Text { id: ID, thread: Some([2; 16]), sent_ms: 0, text: String::new() };
+    let snapshots = [
+        (text("moin"), format!("0a1b0a10{id}18e80722046d6f696e")),
+        (first, format!("0a1b0a10{id}18e80722046d6f696e7a0463617264")),
+        (Content::new(Body::Text(thread)), format!("0a240a10{id}1210{}", "02".repeat(16))),
+        (Content::new(Body::Receipt(receipt)), format!("12280801 1210{id}1210{id}1805").replace(' ', "")),
+        (Content::new(Body::CardUpdate(Bytes::from_static(b"card"))), "1a060a0463617264".into()),
+        (Content::new(Body::Application(app)), format!("221f0a10{id}120673656e736f721a03323143")),
+    ];
+    for (content, hex) in snapshots {
+        assert_eq!(HEXLOWER.encode(&content.encode().unwrap()), hex);
+        assert_eq!(Content::decode(&HEXLOWER.decode(hex.as_bytes()).unwrap()).unwrap(), content);
+    }
+}
+
+/// "Content is ... at most 65,536 bytes" (wire-format section 3)
+#[test]
+fn the_whole_is_held_to_its_limit() {
+    assert_eq!(CONTENT_SIZE_MAX, pigeon_bundle::CONTENT_MAX);
+    let overhead = text("").encode().unwrap().len() + 3 + 2 + 1; // heads grow with the text
+    let mut content = text(&"x".repeat(CONTENT_SIZE_MAX - overhead - 2));
+    while content.encode().is_ok() {
+        let Body::Text(text) = &mut content.body else { unreachable!() };
+        text.text.push('x');
+    }
+    assert_eq!(content.encode(), Err(ContentError::Oversize { size: CONTENT_SIZE_MAX + 1 }));
+    let bytes = vec![0; CONTENT_SIZE_MAX + 1];
+    assert_eq!(Content::decode(&bytes), Err(ContentError::Oversize { size: CONTENT_SIZE_MAX + 1 }));
+}
+
+#[test]
+fn what_is_outside_the_schema_is_refused() {
+    let decode = |hex: &str| Content::decode(&HEXLOWER.decode(hex.as_bytes()).unwrap());
+    let id = "1d".repeat(16);
+    assert_eq!(decode(""), Err(ContentError::NoBody));
+    assert_eq!(decode("2a00"), Err(ContentError::NoBody), "a body of a later version");
+    assert!(matches!(decode("0aff"), Err(ContentError::Malformed(_))));
+    let size = |field, size, min, max| Err(ContentError::Size { field, size, min, max });
+    assert_eq!(decode("0a030a011d"), size("id", 1, 16, 16));
+    assert_eq!(decode(&format!("0a150a10{id}120102")), size("thread", 1, 16, 16));
+    assert_eq!(decode(&format!("12121210{id}")), Err(ContentError::ReceiptKind(0)));
+    assert_eq!(decode("12020801"), size("message", 0, 1, 64));
+    assert_eq!(decode("1a00"), size("card", 0, 1, 4_096));
+    assert_eq!(decode(&format!("22120a10{id}")), size("service", 0, 1, 64));
+}
+
+#[test]
+fn a_receipt_names_at_most_64_messages() {
+    let receipt = |count| {
+        Content::new(Body::Receipt(Receipt {
+            kind: ReceiptKind::Read,
+            messages: vec![ID; count],
+            time_ms: 0,
+        }))
+    };
+    assert_eq!(Content::decode(&receipt(64).encode().unwrap()).unwrap(), receipt(64));
+    assert_eq!(receipt(65).encode(), Err(ContentError::Size { field: "message", size: 65, min: 1, max: 64 }));
+}
+
+#[test]
+fn a_card_update_without_a_card_cannot_be_made() {
+    let empty = Content::new(Body::CardUpdate(Bytes::new()));
+    assert!(matches!(empty.encode(), Err(ContentError::Size { field: "card", .. })));
+}
+
+#[test]
+fn debug_prints_nothing_that_people_wrote() {
+    let mut content = text("the soup is a secret");
+    content.author_card = Some(b"the soup card".to_vec());
+    let app = Application { id: ID, service: "soup".into(), data: Bytes::from_static(b"soup") };
+    let update = Body::CardUpdate(Bytes::from_static(b"soup"));
+    let shown = format!("{content:?} {:?} {update:?}", Body::Application(app));
+    assert!(shown.contains("size"), "{shown}");
+    assert!(!shown.contains("soup"), "{shown}");
+}
+
+proptest! {
+    #[test]
+    fn content_comes_back_as_it_was(
+        id in any::<[u8; 16]>(), thread in any::<Option<[u8; 16]>>(), sent_ms in any::<u64>(),
+        text in ".{0,200}", card in prop::option::of(prop::collection::vec(any::<u8>(), 1..200)),
+    ) {
+        let body = Body::Text(Text { id: MessageId(id), thread, sent_ms, text });
+        let content = Content { body, author_card: card };
+        prop_assert_eq!(Content::decode(&content.encode().unwrap()).unwrap(), content);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        if let Ok(content) = Content::decode(&bytes) {
+            prop_assert_eq!(Content::decode(&content.encode().unwrap()).unwrap(), content);
+        }
+    }
+}
