@@ -1,1 +1,53 @@
 //! Bundles, identities, contact cards and sealing: pure functions from bytes and keys to values.
+//!
+//! The bytes are fixed by `docs/wire-format.md`, sections 1 to 5. Nothing in this crate opens a socket
+//! or a file, reads a clock or asks the operating system for randomness: time, keys and
+//! [`SecretRandom`] are arguments (a test on the dependency tree and `clippy.toml` keep it so).
+//!
+//! In the order a message meets them:
+//!
+//! 1. [`Identity`], [`PrekeyRing`] and [`Card`]: who can be written to.
+//! 2. [`seal()`]: the only way to make a [`Bundle`] of one's own.
+//! 3. [`Bundle::parse`]: the only way to take one from outside. A `Bundle` that exists is in the fixed form.
+//! 4. [`open()`] for the recipient, [`open_route`] and [`Verdict`] for the bridge.
+//! 5. [`Reveal`]: whoever holds it ends the bundle's carriage.
+
+pub mod context;
+
+mod blocks;
+mod bridge_card;
+mod bundle;
+mod card;
+mod form;
+mod hybrid;
+mod identity;
+mod ids;
+mod padding;
+mod prekey;
+mod random;
+mod route;
+mod seal;
+mod signed;
+mod text;
+mod verdict;
+
+pub use bridge_card::{BRIDGE_CARD_SIZE_MAX, BridgeCard, BridgeCardFields, BridgeIdentity};
+pub use bundle::{
+    BUNDLE_SIZE_MAX, Bundle, BundleError, LIFETIME_DEFAULT_S, LIFETIME_MAX_S, LIFETIME_MIN_S, SHARD_COUNT,
+    Uplink,
+};
+pub use card::{CARD_SIZE_MAX, CARD_TEXT_MAX, Card, CardError, CardFields};
+pub use identity::{Identity, KeyError, NodeSecret, SignatureError, verify};
+pub use ids::{
+    BundleId, Commitment, DAY_S, Epoch, HeaderDigest, IdError, IdentityKey, MailboxSecret, MessageDigest,
+    MessageId, NodeKey, Reveal, Tag,
+};
+pub use padding::{CONTENT_MAX, STEPS};
+pub use prekey::{
+    PREKEY_KEEP_S, PREKEY_LIFETIME_S, PREKEY_ROTATE_S, PREKEYS_MAX, Prekey, PrekeyError, PrekeyRing,
+};
+pub use random::SecretRandom;
+pub use route::{Route, RouteError, open_route};
+pub use seal::{Draft, OpenError, Opened, SealError, Sealed, UplinkDraft, open, seal};
+pub use text::{DOMAIN_MAX, JID_MAX, NAME_MAX, TextError};
+pub use verdict::{Verdict, VerdictCode, VerdictError};

@@ -1,0 +1,291 @@
+//! Sealing and opening (`docs/wire-format.md` section 3).
+
+use prost::Message as _;
+use thiserror::Error;
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::blocks::Carriage;
+use crate::bridge_card::BridgeCard;
+use crate::bundle::{
+    Bundle, BundleError, DTN_EPOCH_S, HOUR_S, LIFETIME_MAX_S, LIFETIME_MIN_S, header_digest, message_digest,
+};
+use crate::card::Card;
+use crate::context::length_prefix;
+use crate::form::Primary;
+use crate::hybrid;
+use crate::identity::{Identity, SignatureError, verify};
+use crate::ids::{Epoch, HeaderDigest, IdentityKey, MessageDigest, MessageId, Reveal};
+use crate::padding::{CONTENT_MAX, pad, unpad};
+use crate::prekey::PrekeyRing;
+use crate::random::{SecretRandom, secret_array};
+use crate::route;
+use crate::text::TextError;
+
+const SEAL: &str = "seal";
+const ENVELOPE: &str = "envelope";
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Envelope {
+    #[prost(bytes = "vec", tag = "1")]
+    author: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    content: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    reveal: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    signature: Vec<u8>,
+}
+
+impl Drop for Envelope {
+    fn drop(&mut self) {
+        self.content.zeroize();
+        self.reveal.zeroize();
+    }
+}
+
+/// A message to be sealed.
+#[derive(Debug, Clone, Copy)]
+pub struct Draft<'a> {
+    /// Whom it is for.
+    pub recipient: &'a Card,
+    /// The encoded content, at most [`CONTENT_MAX`] bytes.
+    pub content: &'a [u8],
+    /// Time of making, Unix seconds, rounded down to the hour inside; `None` without a trusted clock.
+    pub created_s: Option<u64>,
+    /// The day; the day of `created_s` where there is one.
+    pub epoch: Epoch,
+    /// Lifetime in seconds, 1 hour to 30 days, rounded up to the hour inside.
+    pub lifetime_s: u64,
+    /// The bridge it may go by, if any.
+    pub uplink: Option<UplinkDraft<'a>>,
+}
+
+/// What a bridge is told about a message.
+#[derive(Debug, Clone, Copy)]
+pub struct UplinkDraft<'a> {
+    /// The pinned card of the bridge.
+    pub bridge: &'a BridgeCard,
+    /// The author's bare JID.
+    pub author_jid: &'a str,
+    /// The recipient's bare JID.
+    pub recipient_jid: &'a str,
+    /// The author's id of the message.
+    pub message_id: MessageId,
+    /// Send time, Unix milliseconds; 0 without a clock.
+    pub sent_ms: u64,
+}
+
+/// What sealing gives: the bundle, and the reveal that the author keeps to cancel it.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    /// To be stored, and sent again byte for byte; never sealed again.
+    pub bundle: Bundle,
+    /// Opens the bundle's commitment.
+    pub reveal: Reveal,
+}
+
+/// A draft that cannot be sealed.
+#[derive(Debug, Error)]
+pub enum SealError {
+    /// Too much content for one bundle.
+    #[error("content has {size} bytes, at most {CONTENT_MAX} fit one bundle; send it in parts")]
+    TooLarge {
+        /// Bytes given.
+        size: usize,
+    },
+    /// The lifetime is out of range.
+    #[error("lifetime of {0} s, must be {LIFETIME_MIN_S} to {LIFETIME_MAX_S}")]
+    Lifetime(u64),
+    /// The clock is before the year 2000, or the epoch is not its day.
+    #[error("creation time {created_s} does not fit epoch {epoch}; check the clock")]
+    Time {
+        /// Unix seconds of the draft.
+        created_s: u64,
+        /// Day of the draft.
+        epoch: Epoch,
+    },
+    /// A JID of the uplink that is none.
+    #[error("{field} JID {problem}")]
+    Jid {
+        /// `author` or `recipient`.
+        field: &'static str,
+        /// What is wrong with it.
+        #[source]
+        problem: TextError,
+    },
+    /// The recipient's or the bridge's key cannot be sealed to.
+    #[error("the {0}'s card has an unusable X25519 key; ask for a new card")]
+    Key(&'static str),
+    /// The bundle cannot be built.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+}
+
+/// Seals a message: signs the envelope, pads it, encrypts it to the recipient, addresses it by tag.
+///
+/// Each call makes another bundle, even of the same draft: re-send the bytes, do not seal again.
+///
+/// # Errors
+/// [`SealError`] naming what the caller must change.
+pub fn seal(identity: &Identity, draft: &Draft<'_>, rng: &mut dyn SecretRandom) -> Result<Sealed, SealError> {
+    if draft.content.len() > CONTENT_MAX {
+        return Err(SealError::TooLarge { size: draft.content.len() });
+    }
+    let reveal = Reveal(secret_array(rng));
+    let primary = primary(draft)?;
+    let carriage = Carriage { epoch: draft.epoch, commitment: reveal.commitment() };
+    let header = header_digest(&primary, &carriage)?;
+    let payload = payload(identity, draft, &header, &reveal, rng)?;
+    let message = message_digest(&header, &payload);
+    let uplink = match &draft.uplink {
+        Some(uplink) => Some(route::seal_route(identity, uplink, &message, rng)?),
+        None => None,
+    };
+    let bundle = Bundle::assemble(primary, carriage, uplink, &payload)?;
+    Ok(Sealed { bundle, reveal })
+}
+
+fn primary(draft: &Draft<'_>) -> Result<Primary, SealError> {
+    if !(LIFETIME_MIN_S..=LIFETIME_MAX_S).contains(&draft.lifetime_s) {
+        return Err(SealError::Lifetime(draft.lifetime_s));
+    }
+    let creation_ms = match draft.created_s {
+        None => 0,
+        Some(created_s) => {
+            let error = SealError::Time { created_s, epoch: draft.epoch };
+            // 0 would say "no clock": the first hour of DTN time is no time of making.
+            let since_s = created_s.checked_sub(DTN_EPOCH_S).filter(|&since_s| since_s >= HOUR_S);
+            match since_s {
+                Some(since_s) if Epoch::at(created_s) == draft.epoch => {
+                    (since_s / HOUR_S * HOUR_S).saturating_mul(1_000)
+                }
+                _ => return Err(error),
+            }
+        }
+    };
+    Ok(Primary {
+        tag: draft.recipient.mailbox_secret().tag(draft.epoch),
+        creation_ms,
+        lifetime_ms: draft.lifetime_s.div_ceil(HOUR_S) * HOUR_S * 1_000,
+    })
+}
+
+fn payload(
+    identity: &Identity,
+    draft: &Draft<'_>,
+    header: &HeaderDigest,
+    reveal: &Reveal,
+    rng: &mut dyn SecretRandom,
+) -> Result<Vec<u8>, SealError> {
+    let too_large = SealError::TooLarge { size: draft.content.len() };
+    let key = draft.recipient.recipient_key(draft.created_s);
+    let author = identity.key();
+    let Some(length) = length_prefix(draft.content) else { return Err(too_large) };
+    let recipient = draft.recipient.identity();
+    let signature =
+        identity.sign(ENVELOPE, &signed_parts(&author, &recipient, &key, header, &length, draft.content));
+    let envelope = Envelope {
+        author: author.0.to_vec(),
+        content: draft.content.to_vec(),
+        reveal: reveal.0.to_vec(),
+        signature: signature.to_vec(),
+    };
+    let Some(plaintext) = pad(&Zeroizing::new(envelope.encode_to_vec())) else { return Err(too_large) };
+    hybrid::seal_to(&key, SEAL, header.as_ref(), &plaintext, rng).map_err(|_| SealError::Key("recipient"))
+}
+
+/// What the author signs, after the context.
+fn signed_parts<'a>(
+    author: &'a IdentityKey,
+    recipient: &'a IdentityKey,
+    sealed_to: &'a [u8; 32],
+    header: &'a HeaderDigest,
+    length: &'a [u8; 4],
+    content: &'a [u8],
+) -> [&'a [u8]; 6] {
+    [author.as_ref(), recipient.as_ref(), sealed_to, header.as_ref(), length, content]
+}
+
+/// A message that was opened and checked.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// Who wrote it.
+    pub author: IdentityKey,
+    /// The encoded content; wiped on drop.
+    pub content: Zeroizing<Vec<u8>>,
+    /// Ends the bundle's carriage when shown.
+    pub reveal: Reveal,
+    /// P, to deduplicate on.
+    pub message: MessageDigest,
+}
+
+/// A bundle that is not to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// Too late, even if it opens.
+    #[error("bundle expired at {expires_s}")]
+    Expired {
+        /// End of its life, Unix seconds.
+        expires_s: u64,
+    },
+    /// Sealed to none of our keys: for somebody else, or to a prekey deleted since.
+    #[error("bundle opens with none of our keys")]
+    NoKey,
+    /// It opened, but its inside is not an envelope.
+    #[error("sealed content is malformed: {0}")]
+    Malformed(&'static str),
+    /// The signature does not bind this author, this recipient and this bundle.
+    #[error("author's signature is wrong: {0}")]
+    Signature(#[from] SignatureError),
+    /// The reveal inside does not open the commitment outside.
+    #[error("reveal does not match the commitment")]
+    Commitment,
+}
+
+/// Opens a bundle with our live prekeys, newest first, then with the static key, and checks the inside.
+///
+/// # Errors
+/// [`OpenError`]; nothing of the content is released then.
+pub fn open(
+    bundle: &Bundle,
+    identity: &Identity,
+    ring: &PrekeyRing,
+    now_s: Option<u64>,
+) -> Result<Opened, OpenError> {
+    let expires_s = bundle.expires_s();
+    if now_s.is_some_and(|now_s| now_s >= expires_s) {
+        return Err(OpenError::Expired { expires_s });
+    }
+    let prekeys = ring.live(now_s).map(|prekey| prekey.secret());
+    for secret in prekeys.chain([identity.agreement()]) {
+        let associated = bundle.header_digest();
+        if let Some(plaintext) = hybrid::open_with(secret, SEAL, associated.as_ref(), bundle.payload()) {
+            return check(bundle, identity, secret, &plaintext);
+        }
+    }
+    Err(OpenError::NoKey)
+}
+
+fn check(
+    bundle: &Bundle,
+    identity: &Identity,
+    secret: &StaticSecret,
+    plaintext: &[u8],
+) -> Result<Opened, OpenError> {
+    let bytes = unpad(plaintext).ok_or(OpenError::Malformed("padding"))?;
+    let mut envelope = Envelope::decode(bytes).map_err(|_| OpenError::Malformed("protobuf"))?;
+    let author = IdentityKey::try_from(&*envelope.author).map_err(|_| OpenError::Malformed("author"))?;
+    let reveal = Reveal::try_from(&*envelope.reveal).map_err(|_| OpenError::Malformed("reveal"))?;
+    let content = Zeroizing::new(core::mem::take(&mut envelope.content));
+    let length = length_prefix(&content).filter(|_| content.len() <= CONTENT_MAX);
+    let length = length.ok_or(OpenError::Malformed("content length"))?;
+    let (own, header) = (identity.key(), bundle.header_digest());
+    let sealed_to = PublicKey::from(secret).to_bytes();
+    let parts = signed_parts(&author, &own, &sealed_to, &header, &length, &content);
+    verify(&author.0, ENVELOPE, &parts, &envelope.signature)?;
+    if reveal.commitment() != bundle.commitment() {
+        return Err(OpenError::Commitment);
+    }
+    Ok(Opened { author, content, reveal, message: bundle.message_digest() })
+}

@@ -1,0 +1,148 @@
+//! A bridge's signed answer about a bundle (`docs/wire-format.md` section 5).
+
+use prost::Message as _;
+use thiserror::Error;
+
+use crate::bridge_card::BridgeIdentity;
+use crate::identity::{SignatureError, verify};
+use crate::ids::{BundleId, MessageDigest};
+
+const CONTEXT: &str = "verdict";
+/// More than any verdict has: two digests, a signature, a code, a time and their tags.
+const SIZE_MAX: usize = 256;
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Wire {
+    #[prost(bytes = "vec", tag = "1")]
+    bundle: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    message: Vec<u8>,
+    #[prost(uint32, tag = "3")]
+    code: u32,
+    #[prost(uint64, tag = "4")]
+    time: u64,
+    #[prost(bytes = "vec", tag = "5")]
+    signature: Vec<u8>,
+}
+
+/// What a bridge decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum VerdictCode {
+    /// It will be delivered, or has been.
+    Accepted = 0,
+    /// Not in the fixed form.
+    Malformed = 1,
+    /// The route does not open.
+    RouteDoesNotOpen = 2,
+    /// No key is registered for the author's JID.
+    AuthorNotRegistered = 3,
+    /// The author's signature is wrong.
+    SignatureWrong = 4,
+    /// There is no such recipient.
+    RecipientUnknown = 5,
+    /// The recipient is on a host that the bridge does not serve.
+    ForeignHost = 6,
+    /// Its time is over.
+    Expired = 7,
+    /// The operator does not allow it.
+    Policy = 8,
+}
+
+impl VerdictCode {
+    /// All codes, in the order of their numbers.
+    pub const ALL: [Self; 9] = [
+        Self::Accepted,
+        Self::Malformed,
+        Self::RouteDoesNotOpen,
+        Self::AuthorNotRegistered,
+        Self::SignatureWrong,
+        Self::RecipientUnknown,
+        Self::ForeignHost,
+        Self::Expired,
+        Self::Policy,
+    ];
+
+    /// Whether the message is on its way.
+    #[must_use]
+    pub fn is_accepted(self) -> bool {
+        self == Self::Accepted
+    }
+
+    fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+}
+
+/// An acceptance or a refusal. It speaks for one bundle only: a refusal of a variant says nothing about another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// B of the bundle that was handed up.
+    pub bundle: BundleId,
+    /// Its P.
+    pub message: MessageDigest,
+    /// What was decided.
+    pub code: VerdictCode,
+    /// When, Unix seconds.
+    pub time_s: u64,
+}
+
+/// Bytes that are no verdict of the bridge in question.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum VerdictError {
+    /// More bytes than a verdict has.
+    #[error("verdict of {0} bytes, at most {SIZE_MAX} are allowed")]
+    TooLarge(usize),
+    /// Not the protobuf message of a verdict.
+    #[error("verdict is not readable as protobuf")]
+    Protobuf(#[from] prost::DecodeError),
+    /// A field that is missing or has the wrong size.
+    #[error("verdict field {0} is malformed")]
+    Field(&'static str),
+    /// A code from a newer bridge.
+    #[error("verdict code {0} is unknown; update this program")]
+    Code(u32),
+    /// Not signed by that bridge.
+    #[error("verdict is not by the bridge that the bundle names")]
+    Signature(#[from] SignatureError),
+}
+
+impl Verdict {
+    /// Encodes and signs it.
+    #[must_use]
+    pub fn sign(&self, bridge: &BridgeIdentity) -> Vec<u8> {
+        let signature = bridge.sign(CONTEXT, &self.parts(&[self.code as u8], &self.time_s.to_be_bytes()));
+        Wire {
+            bundle: self.bundle.0.to_vec(),
+            message: self.message.0.to_vec(),
+            code: u32::from(self.code as u8),
+            time: self.time_s,
+            signature: signature.to_vec(),
+        }
+        .encode_to_vec()
+    }
+
+    /// Reads a verdict and checks that the key of the bundle's Uplink block signed it.
+    ///
+    /// # Errors
+    /// [`VerdictError`]; such a verdict changes nothing.
+    pub fn parse_verified(bytes: &[u8], bridge_key: &[u8; 32]) -> Result<Self, VerdictError> {
+        if bytes.len() > SIZE_MAX {
+            return Err(VerdictError::TooLarge(bytes.len()));
+        }
+        let wire = Wire::decode(bytes)?;
+        let verdict = Self {
+            bundle: BundleId::try_from(&*wire.bundle).map_err(|_| VerdictError::Field("bundle"))?,
+            message: MessageDigest::try_from(&*wire.message).map_err(|_| VerdictError::Field("message"))?,
+            code: VerdictCode::from_number(wire.code).ok_or(VerdictError::Code(wire.code))?,
+            time_s: wire.time,
+        };
+        let parts = (&[verdict.code as u8], &verdict.time_s.to_be_bytes());
+        verify(bridge_key, CONTEXT, &verdict.parts(parts.0, parts.1), &wire.signature)?;
+        Ok(verdict)
+    }
+
+    fn parts<'a>(&'a self, code: &'a [u8; 1], time: &'a [u8; 8]) -> [&'a [u8]; 4] {
+        [self.bundle.as_ref(), self.message.as_ref(), code, time]
+    }
+}
