@@ -7,19 +7,37 @@
 //! 1. [`require_root!`] skips (or, with `CI` set, fails) where namespaces cannot be made.
 //! 2. [`netns::World`] makes hosts, segments and point-to-point links.
 //! 3. [`prosody::Prosody`] runs a server on a host or on plain loopback.
-//! 4. [`process`] finds and runs the daemons, [`node::Node`] wraps one `pigeond` with its CLI and events.
-//! 5. [`wait`] waits for conditions with a deadline.
+//! 4. [`node::Node`] is one `pigeond` with its CLI and its events, [`bridge::Bridge`] one `pigeon-bridge`;
+//!    [`daemon::Daemon`] stops, kills and restarts either.
+//! 5. [`watch::Watch`] waits for events, [`wait`] for what has no event.
+//! 6. [`sandbox`] is for programs of their own, such as the demo: a private world that ends with them.
 //!
 //! Every process started here is killed when its value is dropped, and by the kernel when this process dies.
 
+pub mod bridge;
+pub mod daemon;
 pub mod error;
+pub mod event;
+pub mod files;
+pub mod netns;
+pub mod node;
 pub mod place;
+pub mod privilege;
+pub mod progress;
 pub mod prosody;
+pub mod sandbox;
 pub mod spawn;
 pub mod wait;
+pub mod watch;
 
-pub use error::HarnessError;
+pub use bridge::{Bridge, BridgeSpec};
+pub use daemon::Daemon;
+pub use error::{HarnessError, Result};
+pub use event::Event;
+pub use node::{Account, Node, NodeSpec};
 pub use place::Place;
+pub use privilege::Privilege;
 pub use prosody::{Prosody, ProsodySpec};
 pub use spawn::Process;
 pub use wait::Deadline;
+pub use watch::Watch;

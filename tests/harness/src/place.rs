@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::process::Command;
 
+use crate::netns::Host;
 use crate::spawn::tethered;
 
 /// Where a program runs: the machine itself or one of a world's hosts.
@@ -11,6 +12,20 @@ pub enum Place {
     /// This process's own network: loopback and whatever the machine has.
     #[default]
     Here,
+    /// A host of a world.
+    Host(Host),
+}
+
+impl From<Host> for Place {
+    fn from(host: Host) -> Self {
+        Self::Host(host)
+    }
+}
+
+impl From<&Host> for Place {
+    fn from(host: &Host) -> Self {
+        Self::Host(host.clone())
+    }
 }
 
 impl Place {
@@ -19,6 +34,7 @@ impl Place {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         match self {
             Self::Here => tethered(program),
+            Self::Host(host) => host.command(program),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Child processes that cannot outlive the harness.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -128,7 +129,7 @@ impl Process {
                     context: String::new(),
                 });
             }
-            self.wait_for_exit_event(&deadline);
+            ends_within(&self.pidfd, deadline.left());
         }
     }
 
@@ -148,16 +149,15 @@ impl Process {
             self.status = self.child.wait().ok();
         }
     }
+}
 
-    /// A pidfd is readable once its process has ended.
-    fn wait_for_exit_event(&self, deadline: &Deadline) {
-        let left = deadline.left();
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        let _ = poll(&mut [PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN)], Some(&timeout));
-    }
+/// Waits until the process has ended (a pidfd is readable from then on) or the time is over; whether it has.
+pub(crate) fn ends_within(pidfd: &OwnedFd, most: Duration) -> bool {
+    let timeout = Timespec {
+        tv_sec: i64::try_from(most.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: most.subsec_nanos().into(),
+    };
+    poll(&mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)], Some(&timeout)) == Ok(1)
 }
 
 impl Drop for Process {
@@ -170,17 +170,28 @@ fn pid_of(child: &Child) -> Pid {
     Pid::from_child(child)
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end and returns what it printed.
 ///
 /// # Errors
 /// When it cannot be started, or ends with anything but 0.
-pub fn run(package: &'static str, mut command: Command) -> Result<String> {
-    let shown = shown(&command);
-    let output = command.output().map_err(|source| HarnessError::Start {
-        program: command.get_program().to_string_lossy().into_owned(),
-        package,
-        source,
-    })?;
+pub fn run(package: &'static str, command: Command) -> Result<String> {
+    run_with_input(package, command, "")
+}
+
+/// [`run`], with a standard input small enough for a pipe's buffer.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with_input(package: &'static str, mut command: Command, input: &str) -> Result<String> {
+    let (shown, program) = (shown(&command), command.get_program().to_string_lossy().into_owned());
+    let failed = |source| HarnessError::Start { program: program.clone(), package, source };
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that ends without reading says why on its standard error.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(failed)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if output.status.success() {
         return Ok(text(&output.stdout));
@@ -215,7 +226,6 @@ pub fn tail(path: &std::path::Path, lines: usize) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use std::process::Stdio;
 
     fn sleeper() -> Process {
         let mut command = tethered("sleep");
@@ -231,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_process_that_goes_on_is_a_timeout() {
-        let error = sleeper().wait(std::time::Duration::from_millis(30)).unwrap_err();
+        let error = sleeper().wait(Duration::from_millis(30)).unwrap_err();
         assert!(error.to_string().contains("the end of sleep"), "{error}");
     }
 

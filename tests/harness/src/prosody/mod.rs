@@ -4,7 +4,7 @@ mod ca;
 mod config;
 
 use std::fs::{self, File};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
@@ -19,6 +19,10 @@ use crate::wait::{Deadline, listens, poll_until};
 
 pub use config::ProsodySpec;
 
+/// The usual port for clients.
+const C2S_PORT: u16 = 5222;
+/// The usual port for components.
+const COMPONENT_PORT: u16 = 5347;
 const PACKAGE: &str = "prosody prosody-modules openssl";
 /// From start to accepting on both ports; seconds on a loaded machine with two cores.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -118,6 +122,13 @@ impl Prosody {
         self.process.as_ref().map(Process::pid)
     }
 
+    /// How often a component has logged in so far, by the server's own log.
+    #[must_use]
+    pub fn component_logins(&self) -> usize {
+        let log = fs::read(self.log_file()).unwrap_or_default();
+        String::from_utf8_lossy(&log).matches("External component successfully authenticated").count()
+    }
+
     /// Clean stop: SIGTERM, and SIGKILL if it has not ended after 15 s.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -205,9 +216,13 @@ fn wait_ready(process: &mut Process, state: &Path, ports: [SocketAddr; 2]) -> Re
 
 /// Inside a namespace the usual ports are free; on the machine itself, free ones on an address of our own.
 fn addresses(place: &Place, spec: &ProsodySpec) -> Result<(SocketAddr, SocketAddr)> {
-    match (place, spec.listen) {
-        (Place::Here, listen) => {
-            let ip = listen.unwrap_or_else(private_loopback);
+    match place {
+        Place::Host(_) => {
+            let ip = spec.listen.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            Ok((SocketAddr::new(ip, C2S_PORT), SocketAddr::new(ip, COMPONENT_PORT)))
+        }
+        Place::Here => {
+            let ip = spec.listen.unwrap_or_else(private_loopback);
             let taken = |source| HarnessError::Start {
                 program: format!("a listener on {ip}"),
                 package: PACKAGE,
