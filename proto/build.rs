@@ -4,7 +4,6 @@ use std::error::Error;
 
 const FILES: [&str; 4] = ["pigeon/v1/pigeon.proto", "link.proto", "content.proto", "bridge.proto"];
 
-#[expect(clippy::print_stdout, reason = "cargo reads a build script's instructions from stdout")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;
