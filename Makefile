@@ -1,0 +1,34 @@
+# Two commands matter: `make demo` shows the main job, `make test` runs every test. Both install what they lack.
+CARGO ?= cargo
+# Whole-program tests wait more than they compute.
+TEST_THREADS ?= 4
+
+.PHONY: help demo test lint bench soak setup-demo setup-test
+
+help:
+	@echo "make demo    four nodes, a bridge and a real XMPP server in network namespaces (about a minute after the build)"
+	@echo "             BREAK=bridge or BREAK=carrier kills that piece for good and shows where the messages stop"
+	@echo "make test    lint and every test"
+	@echo "make lint    rustfmt and clippy, warnings are errors"
+	@echo "make bench   figures, one line each: bench: NAME VALUE (what against what)"
+	@echo "make soak    long runs: thousands of simulation seeds, many kill -9 rounds"
+
+demo: setup-demo
+	$(CARGO) build --locked --bins --examples
+	@BREAK="$(BREAK)" ./target/debug/examples/subway
+
+test: setup-test lint
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace --no-fail-fast
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+bench:
+	$(CARGO) bench --locked --workspace --benches -- --bench
+
+soak: setup-test
+	PIGEON_SOAK=1 $(CARGO) test --locked --release -p pigeon-core -p pigeon-store -- --include-ignored
+
+setup-demo setup-test:
+	@sh tests/setup.sh

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Makes sure that the programs which the demo and the whole-program tests drive are there.
+# As root they are installed from Debian's packages; otherwise the one command to run is printed.
+set -eu
+
+missing=""
+need() { # PROGRAM PACKAGE
+    command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] || missing="$missing $2"
+}
+need cargo "rust-toolchain-from-rustup"
+need cc gcc
+need ip iproute2
+need unshare util-linux
+need openssl openssl
+need prosody prosody
+[ -d /usr/lib/prosody/modules/mod_privilege ] || [ -f /usr/lib/prosody/modules/mod_privilege.lua ] ||
+    missing="$missing prosody-modules"
+
+case "$missing" in
+"") exit 0 ;;
+*rust-toolchain-from-rustup*)
+    echo "setup: no cargo found. Install a Rust toolchain first (https://rustup.rs), then run make again." >&2
+    exit 1
+    ;;
+esac
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "setup: missing:$missing" >&2
+    echo "setup: run this once, then make again:  sudo apt-get update && sudo apt-get install -y$missing" >&2
+    exit 1
+fi
+
+echo "setup: installing$missing"
+# Debian starts a server when its package is installed. Ours is started by the tests, with its own configuration:
+# policy-rc.d answers "do not start" for as long as the installation takes.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q >/dev/null
+# shellcheck disable=SC2086 # a list of packages
+apt-get install -y -q --no-install-recommends $missing >/dev/null
