@@ -1,7 +1,7 @@
 //! Everything the core asks of the shell.
 
 use pigeon_bundle::{Bundle, BundleId, Commitment, NodeKey, Reveal};
-use pigeon_proto::frame::{Frame, GoodbyeReason};
+use pigeon_proto::{Frame, GoodbyeReason};
 
 use crate::entry::Entry;
 use crate::event::{LinkId, PeerId, Token};

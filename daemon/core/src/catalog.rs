@@ -162,11 +162,8 @@ pub trait Catalog {
     /// The r of a commitment, if known.
     fn tombstone(&self, commitment: &Commitment) -> CatalogResult<Option<Reveal>>;
     /// At most `limit` tombstones with commitments greater than `after`.
-    fn tombstones(
-        &self,
-        after: Option<Commitment>,
-        limit: usize,
-    ) -> CatalogResult<Vec<(Commitment, Reveal)>>;
+    fn tombstones(&self, after: Option<Commitment>, limit: usize)
+    -> CatalogResult<Vec<(Commitment, Reveal)>>;
     /// At most `limit` tombstones with `expires_s <= until_s`, earliest first.
     fn expiring_tombstones(&self, until_s: u64, limit: usize) -> CatalogResult<Vec<Commitment>>;
     /// Number and bytes by pool.

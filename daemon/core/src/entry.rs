@@ -191,7 +191,9 @@ impl Opened {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
     /// Written by another version.
-    #[error("bundle entry has version {found}, this program reads version {VERSION}: use the newer pigeond, or restore a backup")]
+    #[error(
+        "bundle entry has version {found}, this program reads version {VERSION}: use the newer pigeond, or restore a backup"
+    )]
     Version {
         /// Version byte read.
         found: u8,

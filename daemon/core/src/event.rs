@@ -1,7 +1,7 @@
 //! Everything that can happen to a node, as the shell tells it to the core.
 
 use pigeon_bundle::{BundleId, NodeKey, Reveal, Tag};
-use pigeon_proto::frame::Frame;
+use pigeon_proto::Frame;
 
 /// The time of an event. The core owns no clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub enum CommitFailure {
 
 /// What the mailbox made of a bundle that matched one of our tags. The first two are told only after the
 /// mailbox's own commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenOutcome {
     /// A new message, now durable in the inbox.
     Delivered {

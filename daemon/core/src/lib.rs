@@ -1,17 +1,81 @@
-//! The node as a deterministic state machine without IO.
+//! The node as a deterministic state machine without IO: [`Core::handle`] takes one [`Event`] at a [`Now`],
+//! looks things up in a [`Catalog`], and answers with [`Action`]s.
+//!
+//! Who uses whom (arrows point at what is used; nothing points back):
+//!
+//! ```text
+//!  core ─► session ─► offers · transfer · intake · reconcile · tombstones · recognise ─► keys
+//!    │        │
+//!    ├────────┴─► reveal · mailbox · uplink · expiry · eviction      handlers: `impl Core`
+//!    │                 │
+//!    ├─► commits (writes on their way, seen before the catalog)
+//!    ├─► neighbours · carriage · tombstones · partials · quality · policy · clock · random
+//!    │                 memories with limits of their own, none knows the core
+//!    └─► event · action · notice · entry · catalog · memory · config  the vocabulary
+//! ```
+//!
+//! A session's state is in memory only; everything that decides behaviour after a restart is in the catalog:
+//! the [`Entry`] of each bundle, takers, tombstones, and three small states (`quality`, `reveals`, `run`).
+//!
+//! Copies. A hand-over is promised (reserved in the session), sent, `Stored` by the taker with zero copies,
+//! spent durably, and only then granted. At each step a lost frame or a crash loses copies at worst, so the
+//! copy numbers of all nodes never sum to more than six.
+
+mod carriage;
+mod clock;
+mod commits;
+mod core;
+mod eviction;
+mod expiry;
+mod fault;
+mod mailbox;
+mod neighbours;
+mod partials;
+mod quality;
+mod random;
+mod reveal;
+mod session;
+mod tombstones;
+mod trouble;
+mod uplink;
 
 pub mod action;
 pub mod catalog;
+pub mod config;
 pub mod entry;
 pub mod event;
 pub mod memory;
 pub mod notice;
+pub mod policy;
 
 pub use action::{Action, RemovalReason, StoreOp};
 pub use catalog::{BundleMeta, Catalog, CatalogError, CatalogResult, PoolUsage, Usage};
+pub use config::{CoreConfig, Reachable};
+pub use core::Core;
 pub use entry::{Entry, Opened, Pool};
 pub use event::{
     CommitFailure, ContactId, ContactLink, Event, LinkId, LinkInfo, Now, OpenOutcome, PeerId, Role, Token,
 };
+#[cfg(feature = "faults")]
+pub use fault::Fault;
 pub use memory::MemoryCatalog;
 pub use notice::Notice;
+
+/// Named limits, for status pages and tests.
+pub mod limits {
+    pub use crate::action::STATE_VALUE_MAX;
+    pub use crate::carriage::BUCKETS_MAX;
+    pub use crate::core::{CONTACTS_MAX, OWN_TAGS_MAX};
+    pub use crate::entry::{COPIES_AT_BIRTH, HOPS_MAX};
+    pub use crate::eviction::{EVICT_MAX, SCAN_MAX};
+    pub use crate::expiry::{BATCH_MAX, CHECK_MS};
+    pub use crate::mailbox::{OPEN_QUEUE_MAX, OPENING_MAX};
+    pub use crate::neighbours::{BACKOFF_MS, DIALS_MAX, SIGHTINGS_MAX, WAIT_MS};
+    pub use crate::partials::{PARTIAL_BYTES_MAX, PARTIALS_MAX};
+    pub use crate::session::{
+        CANDIDATES_MAX, DEFERRED_MAX, HAVE_MAX, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, INCOMING_MAX, LINKS_MAX,
+        LIST_MAX, QUALITY_REFUSALS_MAX, REACHABLE_MAX, SEGMENT_SIZE, SILENCE_MS,
+    };
+    pub use crate::tombstones::{CACHE_MAX, CACHE_PER_NEIGHBOUR_MAX, DEAD_MAX, RECENT_MAX};
+    pub use crate::uplink::{UPLOAD_QUEUE_MAX, UPLOADS_MAX, VERDICT_TIMEOUT_MS};
+}

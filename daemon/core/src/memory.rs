@@ -79,10 +79,8 @@ impl MemoryCatalog {
         self.commitments.insert((meta.commitment, id));
         self.expiries.insert((meta.expires_s, id));
         self.count(entry, meta.size);
-        self.held.insert(
-            id,
-            Held { bundle: bundle.clone(), meta, entry: entry.clone(), takers: BTreeSet::new() },
-        );
+        self.held
+            .insert(id, Held { bundle: bundle.clone(), meta, entry: entry.clone(), takers: BTreeSet::new() });
     }
 
     fn update(&mut self, id: &BundleId, entry: &Entry) {

@@ -1,0 +1,297 @@
+//! How much mail is taken from whom: buckets over time, shares of the store.
+
+use std::collections::BTreeMap;
+
+use pigeon_bundle::{BUNDLE_SIZE_MAX, NodeKey};
+use pigeon_proto::DeclineReason;
+
+use crate::catalog::{PoolUsage, Usage};
+use crate::config::CoreConfig;
+use crate::entry::Pool;
+use crate::event::ContactId;
+
+/// Bytes an hour from one contact; as much may wait.
+pub(crate) const CONTACT_BYTES_PER_HOUR: u64 = 256 << 20;
+/// Bytes an hour from one stranger's node key.
+pub(crate) const STRANGER_BYTES_PER_HOUR: u64 = 32 << 20;
+/// Bytes an hour from all node keys first seen within the hour, together.
+pub(crate) const NEWCOMERS_BYTES_PER_HOUR: u64 = 64 << 20;
+/// Bytes an hour from strangers at one address class, whatever their node keys.
+pub(crate) const ADDRESS_BYTES_PER_HOUR: u64 = 64 << 20;
+/// Bytes an hour that one neighbour may pull.
+pub(crate) const PULL_BYTES_PER_HOUR: u64 = 256 << 20;
+/// Buckets that are remembered. When none of them is full again, new ones are refused.
+pub const BUCKETS_MAX: usize = 1024;
+/// Strangers' mail takes at most this part of the store: one in 2.
+pub(crate) const STRANGERS_SHARE: u64 = 2;
+/// One stranger: one in 50.
+pub(crate) const STRANGER_SHARE: u64 = 50;
+/// Newcomers together: one in 10.
+pub(crate) const NEWCOMERS_SHARE: u64 = 10;
+/// One contact: one in 4.
+pub(crate) const CONTACT_SHARE: u64 = 4;
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+const BUNDLE_BYTES_MAX: u64 = BUNDLE_SIZE_MAX as u64;
+
+/// Who hands something over, as far as limits are concerned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Giver {
+    pub(crate) node: NodeKey,
+    pub(crate) contact: Option<ContactId>,
+    pub(crate) address: [u8; 8],
+    pub(crate) newcomer: bool,
+}
+
+/// What the store and the transfers going on hold already.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) usage: Usage,
+    pub(crate) giver: PoolUsage,
+    /// Bytes accepted and not yet stored.
+    pub(crate) in_flight: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Contact(ContactId),
+    Node(NodeKey),
+    Newcomers,
+    Address([u8; 8]),
+    Pulls(NodeKey),
+}
+
+impl Key {
+    fn rate(self) -> u64 {
+        match self {
+            Self::Contact(_) => CONTACT_BYTES_PER_HOUR,
+            Self::Node(_) => STRANGER_BYTES_PER_HOUR,
+            Self::Newcomers => NEWCOMERS_BYTES_PER_HOUR,
+            Self::Address(_) => ADDRESS_BYTES_PER_HOUR,
+            Self::Pulls(_) => PULL_BYTES_PER_HOUR,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    level: u64,
+    at_ms: u64,
+}
+
+impl Bucket {
+    fn level(self, now_ms: u64, rate: u64) -> u64 {
+        let refilled = rate.saturating_mul(now_ms.saturating_sub(self.at_ms)) / HOUR_MS;
+        self.level.saturating_add(refilled).min(rate)
+    }
+}
+
+/// Buckets and the day's count.
+#[derive(Debug, Default)]
+pub(crate) struct Carriage {
+    buckets: BTreeMap<Key, Bucket>,
+    day_since_ms: u64,
+    day: PoolUsage,
+}
+
+impl Carriage {
+    /// Whether strangers' mail is taken at the moment.
+    pub(crate) fn open(&self, now_ms: u64, config: &CoreConfig) -> bool {
+        let same_day = now_ms.saturating_sub(self.day_since_ms) < DAY_MS;
+        let left = self.day.bytes < config.daily_bytes && self.day.bundles < config.daily_bundles;
+        config.carriage_open && (!same_day || left)
+    }
+
+    /// Bucket, then pool share; what is admitted is charged to the bucket. `pulled`: we asked for it.
+    pub(crate) fn admit(
+        &mut self,
+        now_ms: u64,
+        config: &CoreConfig,
+        giver: &Giver,
+        size: u32,
+        pulled: bool,
+        load: &Load,
+    ) -> Result<(), DeclineReason> {
+        let stranger = giver.contact.is_none() && !pulled;
+        if stranger && !self.open(now_ms, config) {
+            return Err(DeclineReason::CarriageClosed);
+        }
+        let size = u64::from(size);
+        let keys = keys(giver, pulled);
+        if !keys.iter().all(|key| self.has(now_ms, *key, size)) {
+            return Err(DeclineReason::Bucket);
+        }
+        share(config.quota_bytes, giver, size, pulled, load)?;
+        for key in keys {
+            self.charge(now_ms, key, size);
+        }
+        if stranger {
+            self.count_day(now_ms, size);
+        }
+        Ok(())
+    }
+
+    /// A neighbour pulls so many bytes: whether its bucket allows it.
+    pub(crate) fn serve_pull(&mut self, now_ms: u64, node: NodeKey, size: u32) -> bool {
+        let key = Key::Pulls(node);
+        let allowed = self.has(now_ms, key, u64::from(size));
+        if allowed {
+            self.charge(now_ms, key, u64::from(size));
+        }
+        allowed
+    }
+
+    fn has(&mut self, now_ms: u64, key: Key, size: u64) -> bool {
+        if let Some(bucket) = self.buckets.get(&key) {
+            return bucket.level(now_ms, key.rate()) >= size;
+        }
+        if self.buckets.len() >= BUCKETS_MAX {
+            self.buckets.retain(|key, bucket| bucket.level(now_ms, key.rate()) < key.rate());
+        }
+        self.buckets.len() < BUCKETS_MAX
+    }
+
+    fn charge(&mut self, now_ms: u64, key: Key, size: u64) {
+        let rate = key.rate();
+        let bucket = self.buckets.entry(key).or_insert(Bucket { level: rate, at_ms: now_ms });
+        *bucket = Bucket { level: bucket.level(now_ms, rate).saturating_sub(size), at_ms: now_ms };
+    }
+
+    fn count_day(&mut self, now_ms: u64, size: u64) {
+        if now_ms.saturating_sub(self.day_since_ms) >= DAY_MS {
+            self.day_since_ms = now_ms;
+            self.day = PoolUsage::default();
+        }
+        self.day.bundles += 1;
+        self.day.bytes += size;
+    }
+}
+
+fn keys(giver: &Giver, pulled: bool) -> Vec<Key> {
+    match giver.contact {
+        Some(contact) => vec![Key::Contact(contact)],
+        None if pulled => vec![Key::Node(giver.node)],
+        None if giver.newcomer => vec![Key::Newcomers, Key::Address(giver.address)],
+        None => vec![Key::Node(giver.node), Key::Address(giver.address)],
+    }
+}
+
+/// Bytes that one giver may have in the store.
+pub(crate) fn giver_share(quota_bytes: u64, pool: Pool) -> u64 {
+    let part = match pool {
+        Pool::Own => return quota_bytes,
+        Pool::Contact => quota_bytes / CONTACT_SHARE,
+        Pool::Stranger => quota_bytes / STRANGER_SHARE,
+    };
+    part.max(BUNDLE_BYTES_MAX)
+}
+
+fn share(quota_bytes: u64, giver: &Giver, size: u64, pulled: bool, load: &Load) -> Result<(), DeclineReason> {
+    let added = size + load.in_flight;
+    let pool = if pulled || giver.contact.is_some() { Pool::Contact } else { Pool::Stranger };
+    let mut fits = load.giver.bytes + size <= giver_share(quota_bytes, pool);
+    if pool == Pool::Stranger {
+        fits &= load.usage.strangers.bytes + added <= quota_bytes / STRANGERS_SHARE;
+    }
+    if pool == Pool::Stranger && giver.newcomer {
+        let newcomers = (quota_bytes / NEWCOMERS_SHARE).max(BUNDLE_BYTES_MAX);
+        fits &= load.usage.newcomers.bytes + added <= newcomers;
+    }
+    if fits { Ok(()) } else { Err(DeclineReason::PoolFull) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: u32 = 64 << 10;
+
+    fn giver(node: u8) -> Giver {
+        Giver { node: NodeKey([node; 32]), contact: None, address: [node; 8], newcomer: false }
+    }
+
+    fn empty() -> Load {
+        Load { usage: Usage::default(), giver: PoolUsage::default(), in_flight: 0 }
+    }
+
+    fn taken(carriage: &mut Carriage, now_ms: u64, giver: &Giver) -> u64 {
+        let config = CoreConfig { daily_bytes: u64::MAX, daily_bundles: u64::MAX, ..CoreConfig::default() };
+        let mut bytes = 0;
+        while carriage.admit(now_ms, &config, giver, SIZE, false, &empty()).is_ok() {
+            bytes += u64::from(SIZE);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_bucket_empties_and_refills() {
+        let mut carriage = Carriage::default();
+        assert_eq!(taken(&mut carriage, 0, &giver(1)), STRANGER_BYTES_PER_HOUR);
+        assert_eq!(taken(&mut carriage, HOUR_MS / 2, &giver(1)), STRANGER_BYTES_PER_HOUR / 2);
+        assert_eq!(taken(&mut carriage, HOUR_MS / 2, &giver(2)), STRANGER_BYTES_PER_HOUR);
+    }
+
+    #[test]
+    fn new_node_keys_share_one_bucket_and_addresses_count() {
+        let mut carriage = Carriage::default();
+        let newcomers = (1..100).map(|n| Giver { newcomer: true, ..giver(n) });
+        let bytes: u64 = newcomers.map(|giver| taken(&mut carriage, 0, &giver)).sum();
+        assert_eq!(bytes, NEWCOMERS_BYTES_PER_HOUR);
+        let mut carriage = Carriage::default();
+        let neighbours = (1..100).map(|n| Giver { address: [9; 8], ..giver(n) });
+        let bytes: u64 = neighbours.map(|giver| taken(&mut carriage, 0, &giver)).sum();
+        assert_eq!(bytes, ADDRESS_BYTES_PER_HOUR);
+    }
+
+    #[test]
+    fn the_day_closes_carriage_for_strangers_only() {
+        let mut carriage = Carriage::default();
+        let config = CoreConfig { daily_bundles: 2, ..CoreConfig::default() };
+        let mut admit =
+            |now_ms, giver: &Giver, pulled| carriage.admit(now_ms, &config, giver, SIZE, pulled, &empty());
+        assert_eq!([admit(0, &giver(1), false), admit(0, &giver(2), false)], [Ok(()), Ok(())]);
+        assert_eq!(admit(0, &giver(1), false), Err(DeclineReason::CarriageClosed));
+        assert_eq!(admit(0, &giver(1), true), Ok(()), "our own mail is always taken");
+        let contact = Giver { contact: Some(ContactId(1)), ..giver(1) };
+        assert_eq!(admit(0, &contact, false), Ok(()));
+        assert_eq!(admit(DAY_MS, &giver(1), false), Ok(()));
+        assert!(!carriage.open(DAY_MS, &CoreConfig { carriage_open: false, ..config }));
+    }
+
+    #[test]
+    fn nobody_gets_more_than_a_share() {
+        let config = CoreConfig { quota_bytes: 100 << 20, ..CoreConfig::default() };
+        let try_with =
+            |giver: &Giver, load: Load| Carriage::default().admit(0, &config, giver, SIZE, false, &load);
+        let full = |bytes| PoolUsage { bundles: 1, bytes };
+        let mut load = empty();
+        load.giver = full((2 << 20) - u64::from(SIZE));
+        assert_eq!(try_with(&giver(1), load), Ok(()));
+        load.giver = full((2 << 20) - u64::from(SIZE) + 1);
+        assert_eq!(try_with(&giver(1), load), Err(DeclineReason::PoolFull));
+        let contact = Giver { contact: Some(ContactId(1)), ..giver(1) };
+        assert_eq!(try_with(&contact, load), Ok(()));
+        let mut load = empty();
+        load.usage.newcomers = full(10 << 20);
+        assert_eq!(try_with(&giver(1), load), Ok(()));
+        assert_eq!(try_with(&Giver { newcomer: true, ..giver(1) }, load), Err(DeclineReason::PoolFull));
+        let mut load = empty();
+        load.usage.strangers = full(49 << 20);
+        load.in_flight = 1 << 20;
+        assert_eq!(try_with(&giver(1), load), Err(DeclineReason::PoolFull), "transfers going on count");
+    }
+
+    #[test]
+    fn buckets_are_bounded() {
+        let mut carriage = Carriage::default();
+        for n in 0..5000_u32 {
+            let mut node = [0; 32];
+            node[..4].copy_from_slice(&n.to_be_bytes());
+            carriage.serve_pull(0, NodeKey(node), 1000);
+        }
+        assert_eq!(carriage.buckets.len(), BUCKETS_MAX);
+        assert!(!carriage.serve_pull(0, NodeKey([9; 32]), 1000));
+        assert!(carriage.serve_pull(HOUR_MS, NodeKey([9; 32]), 1000));
+    }
+}

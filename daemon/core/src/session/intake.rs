@@ -1,0 +1,356 @@
+//! Phases 4 to 6, the taker: acceptance in order, segments, the durable write, `Stored`, `Granted`.
+
+use bytes::Bytes;
+use pigeon_bundle::{BUNDLE_SIZE_MAX, Bundle, BundleId, LIFETIME_MAX_S, NodeKey};
+use pigeon_proto::{Accept, COPIES_PER_OFFER_MAX, DeclineReason, Frame, Offer};
+
+use crate::action::StoreOp;
+use crate::carriage::Load;
+use crate::catalog::BundleMeta;
+use crate::commits::Then;
+use crate::core::{Context, Core};
+use crate::entry::{COPIES_AT_BIRTH, Entry, HOPS_MAX, Opened, Pool};
+use crate::event::LinkId;
+use crate::fault::Fault;
+use crate::notice::Notice;
+use crate::quality;
+use crate::trouble::{Flow, Trouble};
+
+/// Bundles received at the same time on one link.
+pub const INCOMING_MAX: usize = 32;
+/// Offers that wait for another neighbour's transfer of the same bundle, on one link.
+pub const DEFERRED_MAX: usize = 32;
+/// Age above which nothing is taken: the longest lifetime and the last day.
+const AGE_MAX_S: u64 = LIFETIME_MAX_S + 2 * 86_400;
+/// A copy that is younger by less than this does not make a write.
+const AGE_STEP_S: u64 = 3_600;
+
+/// One bundle on its way from the peer.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(super) offer: Offer,
+    pub(super) bytes: Vec<u8>,
+    storing: bool,
+    newcomer: bool,
+}
+
+impl Incoming {
+    pub(super) fn is_receiving(&self) -> bool {
+        !self.storing
+    }
+}
+
+impl Core {
+    pub(super) fn on_offer(&mut self, cx: &mut Context<'_>, link: LinkId, offer: Offer) -> Flow {
+        let id = offer.bundle;
+        let Some(session) = self.sessions.get(&link) else { return Ok(()) };
+        if session.incoming.contains_key(&id) || session.deferred.iter().any(|other| other.bundle == id) {
+            return Err(Trouble::protocol("the same Offer twice"));
+        }
+        if session.incoming.len() >= INCOMING_MAX || session.deferred.len() >= DEFERRED_MAX {
+            decline(cx, link, id, DeclineReason::Bucket);
+            return Ok(());
+        }
+        if let Some(reason) = self.unwanted(cx, &offer)? {
+            decline(cx, link, id, reason);
+            return Ok(());
+        }
+        if self.receiving(&id) {
+            if let Some(session) = self.sessions.get_mut(&link) {
+                session.deferred.push(offer);
+            }
+            return Ok(());
+        }
+        match self.admit(cx, link, &offer)? {
+            Ok(()) => self.accept(cx, link, offer),
+            Err(reason) => decline(cx, link, id, reason),
+        }
+        Ok(())
+    }
+
+    /// Size and lifetime, then known or dead.
+    fn unwanted(&mut self, cx: &mut Context<'_>, offer: &Offer) -> Flow<Option<DeclineReason>> {
+        let size = usize::try_from(offer.size).unwrap_or(usize::MAX);
+        if size == 0 || size > BUNDLE_SIZE_MAX {
+            return Ok(Some(DeclineReason::SizeOrLifetime));
+        }
+        if offer.hops >= HOPS_MAX || offer.age_s > AGE_MAX_S {
+            return Ok(Some(DeclineReason::Expired));
+        }
+        if let Some(commitment) = self.tombstones.is_dead(&offer.bundle) {
+            let hidden = self.tombstones.is_hidden(&commitment);
+            return Ok(Some(if hidden { DeclineReason::Known } else { DeclineReason::Tombstoned }));
+        }
+        let Some(entry) = self.entry(cx, &offer.bundle)? else { return Ok(None) };
+        self.merge(cx, entry, offer)?;
+        Ok(Some(DeclineReason::Known))
+    }
+
+    /// Where copies of one bundle meet, the lower age and hop count win.
+    fn merge(&mut self, cx: &mut Context<'_>, mut entry: Entry, offer: &Offer) -> Flow {
+        let Some(meta) = cx.catalog.meta(&offer.bundle)? else { return Ok(()) };
+        let age_s = self.clock.age_s(cx.now, &meta, &entry);
+        let younger_s = age_s.saturating_sub(offer.age_s);
+        let hops = offer.hops + 1;
+        if entry.pool == Pool::Own || (hops >= entry.hops && younger_s < AGE_STEP_S) {
+            return Ok(());
+        }
+        entry.hops = entry.hops.min(hops);
+        entry.age_s = entry.age_s.saturating_sub(younger_s);
+        self.update(cx, offer.bundle, entry);
+        Ok(())
+    }
+
+    /// Somebody is sending it, or it is being written.
+    fn receiving(&self, id: &BundleId) -> bool {
+        self.commits.arriving(id) || self.sessions.values().any(|session| session.incoming.contains_key(id))
+    }
+
+    fn admit(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        offer: &Offer,
+    ) -> Flow<Result<(), DeclineReason>> {
+        let Some(session) = self.sessions.get(&link) else { return Ok(Err(DeclineReason::Bucket)) };
+        let pulled = offer.copies == 0;
+        if pulled && session.pulled.is_empty() {
+            return Ok(Err(DeclineReason::Bucket));
+        }
+        let giver = self.giver(cx, session);
+        let in_flight: u64 = self
+            .sessions
+            .values()
+            .flat_map(|session| session.incoming.values())
+            .map(|incoming| u64::from(incoming.offer.size))
+            .sum();
+        let pool = if pulled || giver.contact.is_some() { Pool::Contact } else { Pool::Stranger };
+        if self.room_for(cx, pool, u64::from(offer.size) + in_flight)?.is_none() {
+            return Ok(Err(DeclineReason::PoolFull));
+        }
+        let load =
+            Load { usage: cx.catalog.usage()?, giver: cx.catalog.giver_usage(&giver.node)?, in_flight };
+        Ok(self.carriage.admit(cx.now.mono_ms, &self.config, &giver, offer.size, pulled, &load))
+    }
+
+    fn accept(&mut self, cx: &mut Context<'_>, link: LinkId, offer: Offer) {
+        let quality = self.quality.towards(quality::time_s(cx.now), None);
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        let node = session.info.node;
+        let newcomer = session.contact.is_none() && self.neighbours.is_newcomer(cx.now.mono_ms, &node);
+        let bytes = self.partials.take(&node, &offer.bundle, offer.size);
+        let offset = u32::try_from(bytes.len()).unwrap_or(0);
+        cx.send(link, Frame::Accept(Accept { bundle: offer.bundle, quality, offset }));
+        session.incoming.insert(offer.bundle, Incoming { offer, bytes, storing: false, newcomer });
+    }
+
+    pub(super) fn on_segment(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        id: BundleId,
+        offset: u32,
+        data: &Bytes,
+    ) -> Flow {
+        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+        // Segments of what was refused meanwhile.
+        let Some(incoming) = session.incoming.get_mut(&id).filter(|incoming| !incoming.storing) else {
+            return Ok(());
+        };
+        let size = usize::try_from(incoming.offer.size).unwrap_or(0);
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        if at != incoming.bytes.len() || data.is_empty() || data.len() > size - at {
+            return Err(Trouble::protocol("Segment out of place"));
+        }
+        incoming.bytes.extend_from_slice(data);
+        if incoming.bytes.len() < size {
+            return Ok(());
+        }
+        incoming.storing = true;
+        let bytes = std::mem::take(&mut incoming.bytes);
+        let (offer, newcomer) = (incoming.offer, incoming.newcomer);
+        self.complete(cx, link, offer, newcomer, bytes.into())
+    }
+
+    /// All bytes are here: the checks that need them, then the durable write.
+    fn complete(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        offer: Offer,
+        newcomer: bool,
+        bytes: Bytes,
+    ) -> Flow {
+        let bundle = match Bundle::parse(bytes) {
+            Ok(bundle) if bundle.id() == offer.bundle => bundle,
+            Ok(_) => return self.refuse(cx, link, &offer, "its bytes belong to another bundle id".into()),
+            Err(error) => return self.refuse(cx, link, &offer, error.to_string()),
+        };
+        let meta = BundleMeta::of(&bundle);
+        let commitment = meta.commitment;
+        if let Some(reveal) = self.tombstone(cx, &commitment)?
+            && !self.has_fault(Fault::TombstoneIgnored)
+        {
+            self.tombstones.bury(offer.bundle, commitment);
+            if self.tombstones.is_hidden(&commitment) {
+                return self.turn_down(cx, link, offer.bundle, DeclineReason::Known);
+            }
+            Self::send_reveals(cx, link, &[reveal]);
+            return self.turn_down(cx, link, offer.bundle, DeclineReason::Tombstoned);
+        }
+        let Some(session) = self.sessions.get(&link) else { return Ok(()) };
+        let ours = self.own_tags.contains(&meta.tag);
+        if offer.copies == 0 && !ours {
+            return self.refuse(cx, link, &offer, "it was given as pulled, and its tag is not ours".into());
+        }
+        let pool = if ours || session.contact.is_some() { Pool::Contact } else { Pool::Stranger };
+        let entry = self.arrived(cx, &offer, session.info.node, pool, newcomer && pool == Pool::Stranger);
+        if self.clock.expired(cx.now, &meta, &entry) {
+            return self.turn_down(cx, link, offer.bundle, DeclineReason::Expired);
+        }
+        let Some(mut ops) = self.room_for(cx, pool, u64::from(meta.size))? else {
+            return self.turn_down(cx, link, offer.bundle, DeclineReason::PoolFull);
+        };
+        let node = session_node(self, link);
+        ops.push(StoreOp::Put { bundle, entry });
+        self.evict(cx, ops, Then::Taken { link, node, bundle: offer.bundle });
+        if self.has_fault(Fault::StoredBeforeCommit) {
+            cx.send(link, Frame::Stored { bundle: offer.bundle });
+        }
+        Ok(())
+    }
+
+    fn arrived(&self, cx: &Context<'_>, offer: &Offer, node: NodeKey, pool: Pool, newcomer: bool) -> Entry {
+        let own_quality = self.quality.towards(quality::time_s(cx.now), None);
+        let early = self.has_fault(Fault::CopiesBeforeGranted);
+        Entry {
+            copies: if early { offer.copies } else { 0 },
+            pool,
+            giver: Some(node),
+            newcomer,
+            hops: offer.hops + 1,
+            age_s: offer.age_s,
+            received_wall_s: cx.now.wall_s,
+            received_run_s: self.clock.run_s(cx.now),
+            best_quality: offer.quality.max(own_quality),
+            moves: offer.moves,
+            at_bridge: false,
+            refused_by_bridge: false,
+            opened: Opened::No,
+        }
+    }
+
+    fn refuse(&mut self, cx: &mut Context<'_>, link: LinkId, offer: &Offer, reason: String) -> Flow {
+        let node = session_node(self, link);
+        cx.notice(Notice::BundleRefused { node, reason });
+        self.turn_down(cx, link, offer.bundle, DeclineReason::StorageFailed)
+    }
+
+    fn turn_down(&mut self, cx: &mut Context<'_>, link: LinkId, id: BundleId, reason: DeclineReason) -> Flow {
+        if let Some(session) = self.sessions.get_mut(&link) {
+            session.incoming.remove(&id);
+            decline(cx, link, id, reason);
+        }
+        self.reconsider(cx, id)
+    }
+
+    /// The giver takes its offer back.
+    pub(super) fn offer_withdrawn(&mut self, cx: &mut Context<'_>, link: LinkId, id: BundleId) -> Flow {
+        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+        session.deferred.retain(|offer| offer.bundle != id);
+        if session.incoming.get(&id).is_some_and(Incoming::is_receiving) {
+            session.incoming.remove(&id);
+            return self.reconsider(cx, id);
+        }
+        Ok(())
+    }
+
+    /// A transfer has ended: offers of the same bundle that waited for it are looked at again.
+    pub(super) fn reconsider(&mut self, cx: &mut Context<'_>, id: BundleId) -> Flow {
+        let mut waiting = Vec::new();
+        for (link, session) in &mut self.sessions {
+            if let Some(at) = session.deferred.iter().position(|offer| offer.bundle == id) {
+                waiting.push((*link, session.deferred.remove(at)));
+            }
+        }
+        waiting.into_iter().try_for_each(|(link, offer)| self.on_offer(cx, link, offer))
+    }
+
+    /// The write failed: nothing was taken.
+    pub(crate) fn not_taken(&mut self, cx: &mut Context<'_>, link: LinkId, id: BundleId) -> Flow {
+        self.turn_down(cx, link, id, DeclineReason::StorageFailed)
+    }
+
+    /// It is durable: `Stored`, and others may hear of it.
+    pub(crate) fn taken(&mut self, cx: &mut Context<'_>, link: LinkId, node: NodeKey, id: BundleId) -> Flow {
+        let Some(entry) = self.entry(cx, &id)? else { return Ok(()) };
+        let Some(meta) = cx.catalog.meta(&id)? else { return Ok(()) };
+        if let Some(session) = self.sessions.get_mut(&link) {
+            let mac = session.keys.id(&id);
+            session.peer_has.insert(mac);
+            let offered = session.incoming.remove(&id).map_or(0, |incoming| incoming.offer.copies);
+            if offered > 0 {
+                session.grants.insert(id, offered);
+            }
+            if !self.has_fault(Fault::StoredBeforeCommit) {
+                cx.send(link, Frame::Stored { bundle: id });
+            }
+        }
+        cx.notice(Notice::Taken { bundle: id, node, copies: 0, hops: entry.hops });
+        self.reconsider(cx, id)?;
+        if let Some(reveal) = self.tombstone(cx, &meta.commitment)? {
+            // Its delivery became known while it was being written.
+            return self.learn(cx, reveal, crate::reveal::Source::Mailbox);
+        }
+        if self.own_tags.contains(&meta.tag) {
+            self.opening.push(id);
+            self.pump_openings(cx)?;
+        }
+        self.announce(cx, id, &meta, Some(link));
+        self.uplink_news(cx, id)
+    }
+
+    /// The giver has spent the hand-over: now, and only once, the copies are ours.
+    pub(super) fn on_granted(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        id: BundleId,
+        copies: u8,
+    ) -> Flow {
+        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+        let node = session.info.node;
+        let Some(offered) = session.grants.remove(&id) else { return Ok(()) };
+        let copies = copies.min(offered).min(COPIES_PER_OFFER_MAX);
+        let Some(mut entry) = self.entry(cx, &id)? else { return Ok(()) };
+        if copies == 0 || self.has_fault(Fault::CopiesBeforeGranted) {
+            return Ok(());
+        }
+        entry.copies = entry.copies.saturating_add(copies).min(COPIES_AT_BIRTH);
+        let op = StoreOp::Update { id, entry };
+        self.commits.submit(cx.out, vec![op], Then::Gained { node, bundle: id, copies });
+        Ok(())
+    }
+
+    pub(crate) fn gained(
+        &mut self,
+        cx: &mut Context<'_>,
+        node: NodeKey,
+        bundle: BundleId,
+        copies: u8,
+    ) -> Flow {
+        if let Some(entry) = self.entry(cx, &bundle)? {
+            cx.notice(Notice::Taken { bundle, node, copies, hops: entry.hops });
+            self.renew(bundle, None);
+        }
+        Ok(())
+    }
+}
+
+fn session_node(core: &Core, link: LinkId) -> NodeKey {
+    core.sessions.get(&link).map_or(NodeKey([0; 32]), |session| session.info.node)
+}
+
+fn decline(cx: &mut Context<'_>, link: LinkId, bundle: BundleId, reason: DeclineReason) {
+    cx.send(link, Frame::Decline { bundle, reason });
+}

@@ -1,0 +1,270 @@
+//! Phase 4, the giver: what is offered, in which order, and never the same copy to two.
+
+use std::collections::BTreeMap;
+
+use pigeon_bundle::BundleId;
+use pigeon_proto::{DeclineReason, Frame, Offer};
+
+use super::{Phase, Session};
+use crate::catalog::BundleMeta;
+use crate::core::{Context, Core};
+use crate::entry::{Entry, HOPS_MAX, Opened, Pool};
+use crate::event::LinkId;
+use crate::fault::Fault;
+use crate::notice::Notice;
+use crate::policy::Give;
+use crate::trouble::{Flow, Trouble};
+
+/// Bundles offered or sent on one link and not yet answered.
+pub const IN_FLIGHT_MAX: usize = 16;
+/// Their bytes; one bundle may always go.
+pub const IN_FLIGHT_BYTES_MAX: u64 = 4 * 98_304;
+/// Bundles that wait to be offered on one link; beyond this the store is searched again.
+pub const CANDIDATES_MAX: usize = 1024;
+/// After this many peers' qualities in a row were too low, no more last copies are offered on the link.
+pub const QUALITY_REFUSALS_MAX: u32 = 8;
+/// Entries read in one go, and how many times for one event.
+const PAGE: usize = 256;
+const PAGES_MAX: usize = 16;
+
+/// How far the store was searched for what to offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scan {
+    From(Option<BundleId>),
+    Paused { after: Option<BundleId>, due_ms: u64 },
+    Done,
+}
+
+/// One bundle on its way to the peer.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    /// Copies promised; 0 for what was pulled.
+    pub(crate) copies: u8,
+    /// It is our last copy.
+    pub(super) last: bool,
+    pub(super) size: u32,
+    /// Accepted, and all segments are sent.
+    pub(super) sent: bool,
+}
+
+impl Session {
+    pub(crate) fn scan_due_ms(&self) -> Option<u64> {
+        match self.scan {
+            Scan::Paused { due_ms, .. } if self.has_window() => Some(due_ms),
+            _ => None,
+        }
+    }
+
+    fn has_window(&self) -> bool {
+        let bytes: u64 = self.outgoing.values().map(|outgoing| u64::from(outgoing.size)).sum();
+        self.outgoing.len() < IN_FLIGHT_MAX && (self.outgoing.is_empty() || bytes < IN_FLIGHT_BYTES_MAX)
+    }
+
+    fn may_spray(&self) -> bool {
+        let willing = self.info.carriage_open || self.contact.is_some();
+        self.phase == Phase::Exchange && self.pulls_awaited == 0 && !self.spray_closed && willing
+    }
+
+    fn has(&self, id: &BundleId) -> bool {
+        self.outgoing.contains_key(id)
+            || self.incoming.contains_key(id)
+            || self.peer_has.contains(&self.keys.id(id))
+    }
+}
+
+impl Core {
+    /// The bundle may be offered (again) to everybody but one.
+    pub(crate) fn renew(&mut self, id: BundleId, except: Option<LinkId>) {
+        for (link, session) in &mut self.sessions {
+            if Some(*link) == except {
+                continue;
+            }
+            if session.candidates.len() >= CANDIDATES_MAX {
+                session.scan = Scan::From(None);
+            } else if !session.candidates.contains(&id) {
+                session.candidates.push_back(id);
+            }
+            self.dirty.insert(*link);
+        }
+    }
+
+    /// Offers whatever may be offered on the links where something has changed.
+    pub(crate) fn pump_all(&mut self, cx: &mut Context<'_>) {
+        while let Some(link) = self.dirty.pop_first() {
+            if let Err(trouble) = self.pump(cx, link) {
+                if let Trouble::Catalog(error) = &trouble {
+                    cx.notice(Notice::StorageProblem { reason: error.to_string() });
+                }
+                self.close(cx, link, pigeon_proto::GoodbyeReason::Limit);
+            }
+        }
+    }
+
+    fn pump(&mut self, cx: &mut Context<'_>, link: LinkId) -> Flow {
+        loop {
+            let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+            if !session.has_window() {
+                return Ok(());
+            }
+            if let Some(id) = session.direct.pop_front() {
+                self.offer_direct(cx, link, id)?;
+                continue;
+            }
+            if !session.may_spray() {
+                return Ok(());
+            }
+            if let Some(id) = session.candidates.pop_front() {
+                self.offer_copies(cx, link, id)?;
+            } else if !self.search(cx, link)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads on in the store. False when there is nothing more for now.
+    fn search(&mut self, cx: &mut Context<'_>, link: LinkId) -> Flow<bool> {
+        let Some(session) = self.sessions.get_mut(&link) else { return Ok(false) };
+        let mut after = match session.scan {
+            Scan::Done => return Ok(false),
+            Scan::Paused { due_ms, .. } if due_ms > cx.now.mono_ms => return Ok(false),
+            Scan::Paused { after, .. } | Scan::From(after) => after,
+        };
+        for _ in 0..PAGES_MAX {
+            let page = cx.catalog.page(after, PAGE)?;
+            let Some((last, _)) = page.last() else {
+                session.scan = Scan::Done;
+                return Ok(false);
+            };
+            after = Some(*last);
+            let mut found: Vec<(BundleId, Entry)> = page
+                .into_iter()
+                .filter_map(|(id, read)| Some((id, self.commits.current(&id, read)?)))
+                .filter(|(id, entry)| entry.copies > 0 && !session.has(id))
+                .collect();
+            // Own mail first, then the largest budgets: those have spread least.
+            found.sort_by_key(|(_, entry)| (entry.pool != Pool::Own, u8::MAX - entry.copies, entry.hops));
+            session.candidates.extend(found.into_iter().map(|(id, _)| id));
+            if !session.candidates.is_empty() {
+                session.scan = Scan::From(after);
+                return Ok(true);
+            }
+        }
+        session.scan = Scan::Paused { after, due_ms: cx.now.mono_ms + 1 };
+        Ok(false)
+    }
+
+    fn offer_direct(&mut self, cx: &mut Context<'_>, link: LinkId, id: BundleId) -> Flow {
+        let Some((entry, meta)) = self.offerable(cx, link, &id)? else { return Ok(()) };
+        let Some(session) = self.sessions.get(&link) else { return Ok(()) };
+        if self.carriage.serve_pull(cx.now.mono_ms, session.info.node, meta.size) {
+            self.offer(cx, link, id, &entry, &meta, Give::Split(0));
+        }
+        Ok(())
+    }
+
+    fn offer_copies(&mut self, cx: &mut Context<'_>, link: LinkId, id: BundleId) -> Flow {
+        let Some((entry, meta)) = self.offerable(cx, link, &id)? else { return Ok(()) };
+        let Some(session) = self.sessions.get(&link) else { return Ok(()) };
+        let node = session.info.node;
+        let give = self.policy.give(&entry, self.reserved(&id));
+        if give == Give::Nothing || (give == Give::Last && session.quality_refusals >= QUALITY_REFUSALS_MAX) {
+            return Ok(());
+        }
+        if entry.giver == Some(node) || cx.catalog.takers(&id)?.contains(&node) {
+            return Ok(());
+        }
+        self.offer(cx, link, id, &entry, &meta, give);
+        Ok(())
+    }
+
+    /// The bundle, if it is held, alive, and new to the peer.
+    fn offerable(&self, cx: &Context<'_>, link: LinkId, id: &BundleId) -> Flow<Option<(Entry, BundleMeta)>> {
+        let Some(session) = self.sessions.get(&link) else { return Ok(None) };
+        if session.has(id) {
+            return Ok(None);
+        }
+        let Some(entry) = self.entry(cx, id)? else { return Ok(None) };
+        let Some(meta) = cx.catalog.meta(id)? else { return Ok(None) };
+        let ended = matches!(entry.opened, Opened::Delivered | Opened::Refused)
+            || entry.hops >= HOPS_MAX
+            || self.clock.expired(cx.now, &meta, &entry);
+        Ok((!ended).then_some((entry, meta)))
+    }
+
+    /// Copies promised on all links.
+    pub(crate) fn reserved(&self, id: &BundleId) -> u8 {
+        if self.has_fault(Fault::NothingReserved) {
+            return 0;
+        }
+        let promised = self.sessions.values().filter_map(|session| session.outgoing.get(id));
+        promised.fold(0, |sum, outgoing| sum.saturating_add(outgoing.copies))
+    }
+
+    fn offer(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        id: BundleId,
+        entry: &Entry,
+        meta: &BundleMeta,
+        give: Give,
+    ) {
+        let (copies, last) = match give {
+            Give::Nothing => return,
+            Give::Split(copies) => (copies, false),
+            Give::Last => (1, true),
+        };
+        let offer = Offer {
+            bundle: id,
+            size: meta.size,
+            copies,
+            quality: entry.best_quality,
+            moves: entry.moves + u8::from(last),
+            age_s: self.clock.age_s(cx.now, meta, entry),
+            hops: entry.hops,
+        };
+        if let Some(session) = self.sessions.get_mut(&link) {
+            session.outgoing.insert(id, Outgoing { copies, last, size: meta.size, sent: false });
+            cx.send(link, Frame::Offer(offer));
+        }
+    }
+
+    /// The taker will not have it, or (on the taker's side) the giver takes the offer back.
+    pub(super) fn on_decline(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        id: BundleId,
+        reason: DeclineReason,
+    ) -> Flow {
+        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+        let Some(outgoing) = session.outgoing.remove(&id) else {
+            return self.offer_withdrawn(cx, link, id);
+        };
+        let mac = session.keys.id(&id);
+        match reason {
+            DeclineReason::Known | DeclineReason::Tombstoned => {
+                session.peer_has.insert(mac);
+            }
+            DeclineReason::CarriageClosed | DeclineReason::Bucket | DeclineReason::PoolFull => {
+                session.spray_closed |= outgoing.copies > 0;
+            }
+            DeclineReason::SizeOrLifetime
+            | DeclineReason::Expired
+            | DeclineReason::QualityTooLow
+            | DeclineReason::StorageFailed => {}
+        }
+        if outgoing.copies > 0 {
+            self.renew(id, Some(link));
+        }
+        Ok(())
+    }
+
+    /// Bundles on their way out, for tests and status: bundle and copies promised, by link.
+    pub fn promised(&self) -> BTreeMap<(LinkId, BundleId), u8> {
+        let of = |link: LinkId, session: &Session| {
+            session.outgoing.iter().map(move |(id, out)| ((link, *id), out.copies)).collect::<Vec<_>>()
+        };
+        self.sessions.iter().flat_map(|(link, session)| of(*link, session)).collect()
+    }
+}

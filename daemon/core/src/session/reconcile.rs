@@ -1,0 +1,207 @@
+//! Phases 2 and 3: what the peer has already, what we carry for it, what it carries for us.
+
+use std::collections::BTreeSet;
+
+use pigeon_bundle::{BundleId, Tag};
+use pigeon_proto::{Frame, MAC8_LIST_MAX};
+
+use super::tombstones::{PAGE, send_list16};
+use super::{Phase, Session};
+use crate::core::{Context, Core};
+use crate::entry::{COPIES_AT_BIRTH, Entry, Opened, Pool};
+use crate::event::LinkId;
+use crate::quality;
+use crate::trouble::{Flow, Trouble};
+
+/// Bundles listed to a peer. Beyond this the peer declines what it holds.
+pub const HAVE_MAX: usize = 16_384;
+/// Entries of a peer's list that are kept.
+pub const LIST_MAX: usize = 65_536;
+/// Tags told or counted as reachable.
+pub const REACHABLE_MAX: usize = 256;
+
+impl Core {
+    /// Phase 2. Own bundles nobody has taken are left out: they would mark the author.
+    pub(super) fn send_have(&mut self, cx: &mut Context<'_>, link: LinkId) -> Flow {
+        let mut macs = Vec::new();
+        self.each_held(cx, |session_of, id, entry, _| {
+            if (entry.pool != Pool::Own || entry.copies < COPIES_AT_BIRTH)
+                && let Some(session) = session_of(link)
+            {
+                macs.push(session.keys.id(&id));
+            }
+        })?;
+        macs.sort_unstable();
+        send_list16(cx, link, &macs, |macs, last| Frame::Have { macs, last });
+        Ok(())
+    }
+
+    pub(super) fn on_have(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        macs: Vec<[u8; 16]>,
+        last: bool,
+    ) -> Flow {
+        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+        if session.phase != Phase::Have {
+            return Err(Trouble::protocol("Have out of turn"));
+        }
+        session.peer_has.extend(macs);
+        if session.peer_has.len() > LIST_MAX {
+            return Err(Trouble::limit("Have list too long"));
+        }
+        if !last {
+            return Ok(());
+        }
+        session.phase = Phase::Carrying;
+        self.send_carrying(cx, link)
+    }
+
+    /// Phase 3, our half: tags of what we carry.
+    fn send_carrying(&mut self, cx: &mut Context<'_>, link: LinkId) -> Flow {
+        let mut tags = BTreeSet::new();
+        self.each_held(cx, |_, _, entry, tag| {
+            if !matches!(entry.opened, Opened::Delivered | Opened::Refused) {
+                tags.insert(tag);
+            }
+        })?;
+        self.list_tags(cx, link, tags);
+        Ok(())
+    }
+
+    /// Lists the tag of a new bundle, once the peer has our first list.
+    pub(crate) fn list_news(&mut self, cx: &mut Context<'_>, link: LinkId, tag: Tag) {
+        let Some(session) = self.sessions.get(&link) else { return };
+        // Before that the list is still to be made, and will hold it.
+        if session.phase >= Phase::Carrying && session.listed.len() < HAVE_MAX {
+            self.list_tags(cx, link, BTreeSet::from([tag]));
+        }
+    }
+
+    fn list_tags(&mut self, cx: &mut Context<'_>, link: LinkId, tags: BTreeSet<Tag>) {
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        let macs: BTreeSet<[u8; 8]> = tags
+            .into_iter()
+            .map(|tag| {
+                let mac = session.keys.tag(&tag);
+                session.listed.insert(mac, tag);
+                mac
+            })
+            .collect();
+        session.pulls_awaited += 1;
+        let macs: Vec<[u8; 8]> = macs.into_iter().collect();
+        let mut rest = macs.as_slice();
+        loop {
+            let (part, left) = rest.split_at(rest.len().min(MAC8_LIST_MAX));
+            cx.send(link, Frame::Carrying { macs: part.to_vec(), last: left.is_empty() });
+            if left.is_empty() {
+                return;
+            }
+            rest = left;
+        }
+    }
+
+    /// Phase 3, the peer's half: what matches our tags is pulled.
+    pub(super) fn on_carrying(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        macs: &[[u8; 8]],
+        last: bool,
+    ) -> Flow {
+        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+        if session.phase < Phase::Carrying {
+            return Err(Trouble::protocol("Carrying out of turn"));
+        }
+        session.peer_carries.extend(macs);
+        if session.peer_carries.len() > LIST_MAX {
+            return Err(Trouble::limit("Carrying list too long"));
+        }
+        if last {
+            session.phase = Phase::Exchange;
+            let wanted = wanted(session, &self.own_tags, macs);
+            cx.send(link, Frame::Pull { macs: wanted });
+        }
+        Ok(())
+    }
+
+    /// Our tags have changed: what peers listed before may be for us now.
+    pub(crate) fn pull_again(&mut self, cx: &mut Context<'_>) {
+        for (link, session) in &mut self.sessions {
+            if session.phase < Phase::Exchange {
+                continue;
+            }
+            let macs = wanted(session, &self.own_tags, &[]);
+            if !macs.is_empty() {
+                cx.send(*link, Frame::Pull { macs });
+            }
+        }
+    }
+
+    /// The peer wants what goes to these tags.
+    pub(super) fn on_pull(&mut self, cx: &mut Context<'_>, link: LinkId, macs: &[[u8; 8]]) -> Flow {
+        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+        if session.phase < Phase::Carrying {
+            return Err(Trouble::protocol("Pull before Carrying"));
+        }
+        session.pulls_awaited = session.pulls_awaited.saturating_sub(1);
+        for mac in macs {
+            let Some(tag) = session.listed.get(mac) else { continue };
+            for id in cx.catalog.by_tag(tag)? {
+                let known = session.outgoing.contains_key(&id) || session.direct.contains(&id);
+                if !known && session.direct.len() < HAVE_MAX {
+                    session.direct.push_back(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Meetings are counted per list, and a session has one.
+    pub(super) fn on_reachable(&mut self, cx: &Context<'_>, link: LinkId, tags: &[Tag]) {
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        if !session.reachable_counted {
+            session.reachable_counted = true;
+            let tags = &tags[..tags.len().min(REACHABLE_MAX)];
+            self.quality.met(quality::time_s(cx.now), tags);
+        }
+    }
+
+    fn each_held<'s>(
+        &'s self,
+        cx: &Context<'_>,
+        mut visit: impl FnMut(&dyn Fn(LinkId) -> Option<&'s Session>, BundleId, &Entry, Tag),
+    ) -> Flow {
+        let session_of = |link| self.sessions.get(&link);
+        let mut after = None;
+        let mut count = 0;
+        while count < HAVE_MAX {
+            let page = cx.catalog.page(after, PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            count += page.len();
+            for (id, read) in page {
+                let Some(entry) = self.commits.current(&id, read) else { continue };
+                if let Some(meta) = cx.catalog.meta(&id)? {
+                    visit(&session_of, id, &entry, meta.tag);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tag macs to pull: ours, listed by the peer, and listed again just now or not asked for yet.
+fn wanted(session: &mut Session, own_tags: &BTreeSet<Tag>, fresh: &[[u8; 8]]) -> Vec<[u8; 8]> {
+    let mut macs = Vec::new();
+    for tag in own_tags {
+        let mac = session.keys.tag(tag);
+        if session.peer_carries.contains(&mac) && (fresh.contains(&mac) || !session.pulled.contains(&mac)) {
+            session.pulled.insert(mac);
+            macs.push(mac);
+        }
+    }
+    macs.truncate(MAC8_LIST_MAX);
+    macs
+}

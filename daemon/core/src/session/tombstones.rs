@@ -1,0 +1,116 @@
+//! Phase 1: what the peer still holds and is dead, it hears of; then new tombstones from the cache.
+
+use pigeon_bundle::Reveal;
+use pigeon_proto::{Frame, MAC16_LIST_MAX};
+
+use super::{HAVE_MAX, LIST_MAX, Phase};
+use crate::core::{Context, Core};
+use crate::event::LinkId;
+use crate::reveal::Source;
+use crate::trouble::{Flow, Trouble};
+
+/// Entries read from the catalog in one go.
+pub(super) const PAGE: usize = 256;
+/// Stored tombstones that are compared with one peer's list.
+pub(super) const COMPARED_MAX: usize = 65_536;
+
+impl Core {
+    pub(super) fn send_held(&mut self, cx: &mut Context<'_>, link: LinkId) -> Flow {
+        let mut macs = Vec::new();
+        let mut after = None;
+        while macs.len() < HAVE_MAX {
+            let page = cx.catalog.page(after, PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            for (id, read) in page {
+                if self.commits.current(&id, read).is_none() {
+                    continue;
+                }
+                if let (Some(meta), Some(session)) = (cx.catalog.meta(&id)?, self.sessions.get(&link)) {
+                    macs.push(session.keys.commitment(&meta.commitment));
+                }
+            }
+        }
+        macs.sort_unstable();
+        macs.dedup();
+        send_list16(cx, link, &macs, |macs, last| Frame::TombstonesHeld { macs, last });
+        Ok(())
+    }
+
+    pub(super) fn on_held(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        macs: Vec<[u8; 16]>,
+        last: bool,
+    ) -> Flow {
+        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+        if session.phase != Phase::Held {
+            return Err(Trouble::protocol("TombstonesHeld twice"));
+        }
+        session.peer_held.extend(macs);
+        if session.peer_held.len() > LIST_MAX {
+            return Err(Trouble::limit("TombstonesHeld list too long"));
+        }
+        if !last {
+            return Ok(());
+        }
+        session.phase = Phase::Have;
+        self.answer_held(cx, link)?;
+        self.send_have(cx, link)
+    }
+
+    fn answer_held(&mut self, cx: &mut Context<'_>, link: LinkId) -> Flow {
+        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+        let node = session.info.node;
+        let held = std::mem::take(&mut session.peer_held);
+        let keys = &session.keys;
+        let tombstones = &self.tombstones;
+        let mut reveals: Vec<Reveal> = tombstones
+            .cache()
+            .filter(|(commitment, _)| held.contains(&keys.commitment(commitment)))
+            .map(|(_, reveal)| *reveal)
+            .collect();
+        let mut after = None;
+        let mut compared = 0;
+        while !held.is_empty() && compared < COMPARED_MAX {
+            let page = cx.catalog.tombstones(after, PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            compared += page.len();
+            let matching = page.into_iter().filter(|(commitment, _)| {
+                !tombstones.is_hidden(commitment) && held.contains(&keys.commitment(commitment))
+            });
+            reveals.extend(matching.map(|(_, reveal)| reveal));
+        }
+        for reveal in self.tombstones.news_for(node) {
+            if !reveals.contains(&reveal) {
+                reveals.push(reveal);
+            }
+        }
+        Self::send_reveals(cx, link, &reveals);
+        Ok(())
+    }
+
+    pub(super) fn on_revealed(&mut self, cx: &mut Context<'_>, link: LinkId, reveals: &[Reveal]) -> Flow {
+        reveals.iter().try_for_each(|reveal| self.learn(cx, *reveal, Source::Link(link)))
+    }
+}
+
+/// Sends a list in frames of the allowed length, at least one.
+pub(super) fn send_list16(
+    cx: &mut Context<'_>,
+    link: LinkId,
+    macs: &[[u8; 16]],
+    frame: fn(Vec<[u8; 16]>, bool) -> Frame,
+) {
+    let mut rest = macs;
+    loop {
+        let (part, left) = rest.split_at(rest.len().min(MAC16_LIST_MAX));
+        cx.send(link, frame(part.to_vec(), left.is_empty()));
+        if left.is_empty() {
+            return;
+        }
+        rest = left;
+    }
+}

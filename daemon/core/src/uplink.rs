@@ -1,0 +1,178 @@
+//! The way up to the bridge: what to upload, in which order, how many at a time.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use pigeon_bundle::BundleId;
+
+use crate::action::{Action, StoreOp};
+use crate::commits::Then;
+use crate::core::{Context, Core};
+use crate::entry::{Entry, Opened, Pool};
+use crate::notice::Notice;
+use crate::quality;
+use crate::trouble::Flow;
+
+/// Uploads without a verdict at the same time.
+pub const UPLOADS_MAX: usize = 8;
+/// An upload without a verdict is tried again after this.
+pub const VERDICT_TIMEOUT_MS: u64 = 120_000;
+/// Bundles that wait for an upload; the rest is found in the store when these are through.
+pub const UPLOAD_QUEUE_MAX: usize = 1024;
+/// Entries looked at in one go.
+pub(crate) const SCAN_PAGE: usize = 256;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Scan {
+    #[default]
+    Done,
+    Own(Option<BundleId>),
+    Others(Option<BundleId>),
+}
+
+/// State of the uplink.
+#[derive(Debug, Default)]
+pub(crate) struct Uplink {
+    up: bool,
+    scan: Scan,
+    scan_at_ms: u64,
+    queue: VecDeque<BundleId>,
+    in_flight: BTreeMap<BundleId, u64>,
+}
+
+impl Uplink {
+    pub(crate) fn is_up(&self) -> bool {
+        self.up
+    }
+
+    pub(crate) fn down(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The bundle is gone; a verdict may still come and is ignored.
+    pub(crate) fn forget(&mut self, id: &BundleId) {
+        self.in_flight.remove(id);
+    }
+
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        let scan = (self.scan != Scan::Done && self.has_room()).then_some(self.scan_at_ms);
+        scan.into_iter().chain(self.in_flight.values().copied()).min()
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight.len() < UPLOADS_MAX && self.queue.is_empty()
+    }
+
+    fn queue(&mut self, id: BundleId, first: bool) {
+        if self.in_flight.contains_key(&id) || self.queue.contains(&id) {
+            return;
+        }
+        if self.queue.len() >= UPLOAD_QUEUE_MAX {
+            self.scan = Scan::Own(None);
+        } else if first {
+            self.queue.push_front(id);
+        } else {
+            self.queue.push_back(id);
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn uplink_up(&mut self, cx: &mut Context<'_>) -> Flow {
+        self.uplink = Uplink { up: true, scan: Scan::Own(None), ..Uplink::default() };
+        self.quality.uplink_window(quality::time_s(cx.now));
+        let value = self.quality.to_bytes();
+        let op = StoreOp::SetState { key: quality::STATE_KEY.into(), value };
+        self.commits.submit(cx.out, vec![op], Then::Nothing);
+        self.reveal_to_bridge(cx);
+        Ok(())
+    }
+
+    /// A bundle that may go up has become durable.
+    pub(crate) fn uplink_news(&mut self, cx: &mut Context<'_>, bundle: BundleId) -> Flow {
+        if self.uplink.up
+            && let Some(entry) = self.entry(cx, &bundle)?
+        {
+            self.uplink.queue(bundle, entry.pool == Pool::Own);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn pump_uplink(&mut self, cx: &mut Context<'_>) -> Flow {
+        if !self.uplink.up {
+            return Ok(());
+        }
+        self.retry_uploads(cx.now.mono_ms);
+        if self.uplink.has_room() && self.uplink.scan != Scan::Done {
+            self.scan_for_uplink(cx)?;
+        }
+        while self.uplink.in_flight.len() < UPLOADS_MAX {
+            let Some(bundle) = self.uplink.queue.pop_front() else { break };
+            let Some(entry) = self.entry(cx, &bundle)? else { continue };
+            if !self.may_go_up(cx, &bundle, &entry)? {
+                continue;
+            }
+            self.uplink.in_flight.insert(bundle, cx.now.mono_ms + VERDICT_TIMEOUT_MS);
+            cx.out.push(Action::Upload { bundle });
+            cx.notice(Notice::Uploaded { bundle });
+        }
+        Ok(())
+    }
+
+    fn retry_uploads(&mut self, now_ms: u64) {
+        let late: Vec<BundleId> =
+            self.uplink.in_flight.iter().filter(|(_, at_ms)| **at_ms <= now_ms).map(|(id, _)| *id).collect();
+        for id in late {
+            self.uplink.in_flight.remove(&id);
+            self.uplink.queue(id, false);
+        }
+    }
+
+    fn scan_for_uplink(&mut self, cx: &mut Context<'_>) -> Flow {
+        let (own, after) = match self.uplink.scan {
+            Scan::Own(after) => (true, after),
+            Scan::Others(after) => (false, after),
+            Scan::Done => return Ok(()),
+        };
+        let page = cx.catalog.page(after, SCAN_PAGE)?;
+        let last = page.last().map(|(id, _)| *id);
+        for (id, entry) in page {
+            if (entry.pool == Pool::Own) == own && self.may_go_up(cx, &id, &entry)? {
+                self.uplink.queue(id, false);
+            }
+        }
+        self.uplink.scan = match (last, own) {
+            (Some(last), true) => Scan::Own(Some(last)),
+            (Some(last), false) => Scan::Others(Some(last)),
+            (None, true) => Scan::Others(None),
+            (None, false) => Scan::Done,
+        };
+        self.uplink.scan_at_ms = cx.now.mono_ms + 1;
+        Ok(())
+    }
+
+    fn may_go_up(&self, cx: &Context<'_>, id: &BundleId, entry: &Entry) -> Flow<bool> {
+        if entry.at_bridge
+            || entry.refused_by_bridge
+            || matches!(entry.opened, Opened::Delivered | Opened::Refused)
+        {
+            return Ok(false);
+        }
+        let Some(meta) = cx.catalog.meta(id)? else { return Ok(false) };
+        Ok(meta.has_uplink && !self.clock.expired(cx.now, &meta, entry))
+    }
+
+    /// The bridge's word. It is recorded whenever it comes.
+    pub(crate) fn verdict(&mut self, cx: &mut Context<'_>, bundle: BundleId, accepted: bool) -> Flow {
+        self.uplink.in_flight.remove(&bundle);
+        let Some(mut entry) = self.entry(cx, &bundle)? else { return Ok(()) };
+        entry.at_bridge |= accepted;
+        entry.refused_by_bridge |= !accepted;
+        self.update(cx, bundle, entry);
+        cx.notice(if accepted {
+            Notice::BridgeAccepted { bundle }
+        } else {
+            Notice::BridgeRefused { bundle }
+        });
+        Ok(())
+    }
+}
