@@ -81,6 +81,12 @@ impl Watch {
         self.lock().iter().filter(|event| matches(event)).cloned().collect()
     }
 
+    /// The events after `mark`.
+    #[must_use]
+    pub fn since(&self, mark: Mark) -> Vec<Event> {
+        self.lock().iter().skip(mark.0).cloned().collect()
+    }
+
     /// The present, to be waited from later.
     #[must_use]
     pub fn mark(&self) -> Mark {

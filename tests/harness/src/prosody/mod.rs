@@ -129,6 +129,15 @@ impl Prosody {
         String::from_utf8_lossy(&log).matches("External component successfully authenticated").count()
     }
 
+    /// What the server archived for `user`, as it is on disk: stanzas as Lua tables, one after the other.
+    #[must_use]
+    pub fn archive(&self, user: &str) -> String {
+        let encoded = |text: &str| text.replace('.', "%2e").replace('-', "%2d");
+        let folder = self.state.path.join("data").join(encoded(&self.spec.domain)).join("archive");
+        let file = folder.join(format!("{}.list", encoded(user)));
+        String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
+    }
+
     /// Clean stop: SIGTERM, and SIGKILL if it has not ended after 15 s.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
