@@ -1,0 +1,256 @@
+//! The application's side of a client session.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use minidom::Element;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::config::{Account, ClientConfig, ConfigError};
+use super::session::Driver;
+use super::sm::Ticket;
+use crate::limits::{
+    BUNDLE_BYTES_MAX, CARD_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, REVEALS_MAX, TEXT_BYTES_MAX,
+};
+use crate::reason::OfflineReason;
+use crate::stanza::{StanzaError, iq};
+
+/// What happens on a client session.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// Logged in. Without `resumed`, whatever was uploaded before and has no verdict must be uploaded again.
+    Online {
+        /// Whether the session continues where it broke off, nothing lost.
+        resumed: bool,
+    },
+    /// Not logged in, or not any more; the session tries again by itself. Said again only when the reason changes.
+    Offline {
+        /// Why.
+        reason: OfflineReason,
+    },
+    /// The bridge's verdict on an upload. Only from the configured bridge; the signature is not checked here.
+    Verdict {
+        /// The signed verdict.
+        bytes: Vec<u8>,
+        /// r, where the bridge knows that the message arrived.
+        reveal: Option<[u8; 32]>,
+    },
+    /// A message with a bundle, from anyone.
+    Bundle {
+        /// The sender's bare JID, as the server stamped it.
+        from: String,
+        /// The bundle, not parsed.
+        bytes: Vec<u8>,
+        /// The message's id.
+        message_id: Option<String>,
+        /// Keep this until the bundle is durable: then the server may forget it.
+        taken: Taken,
+    },
+    /// An upload came back, from the bridge or from a server on the way to it.
+    Refusal {
+        /// The id given to [`ClientHandle::upload`].
+        id: Option<String>,
+        /// The stanza error's condition, such as `service-unavailable`.
+        condition: String,
+        /// Its text.
+        text: Option<String>,
+    },
+}
+
+/// The server keeps a stanza until this is dropped: drop it when what came with it is durable, not before.
+#[derive(Debug)]
+pub struct Taken {
+    pub(super) ticket: Ticket,
+    pub(super) done: mpsc::UnboundedSender<Ticket>,
+}
+
+impl Taken {
+    /// The same as dropping it, but visible in the code.
+    pub fn done(self) {}
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        // A task that panics has stored nothing.
+        if !std::thread::panicking() {
+            // Without a session there is nobody to tell.
+            let _ = self.done.send(self.ticket);
+        }
+    }
+}
+
+/// Why an upload was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    /// No session now. Upload after the next [`ClientEvent::Online`].
+    #[error("the XMPP session is offline; upload again when it is online")]
+    Offline,
+    /// The session was shut down.
+    #[error("the XMPP session is closed")]
+    Ended,
+    /// The server takes what is sent more slowly than it is uploaded.
+    #[error("too much waits for the server to take it; upload again after the next verdict")]
+    Busy,
+    /// No server would take it.
+    #[error("a bundle of {bytes} bytes is too large for XMPP (at most {BUNDLE_BYTES_MAX}); it was not sent")]
+    TooLarge {
+        /// The bundle's size.
+        bytes: usize,
+    },
+    /// An id that no stanza can have.
+    #[error("an upload needs an id of 1 to {TEXT_BYTES_MAX} bytes")]
+    Id,
+}
+
+/// Why a question to the bridge has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IqError {
+    /// No session now.
+    #[error("the XMPP session is offline; ask again when it is online")]
+    Offline,
+    /// The session was shut down.
+    #[error("the XMPP session is closed")]
+    Ended,
+    /// No answer came.
+    #[error("the bridge did not answer in time; it may be offline")]
+    Timeout,
+    /// Too many questions at once.
+    #[error("too much waits for the server or the bridge; ask again later")]
+    Busy,
+    /// The bridge, or a server on the way to it, refused.
+    #[error("the bridge refused: {condition}{}", text.as_ref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    Refused {
+        /// The stanza error's condition.
+        condition: String,
+        /// Its text.
+        text: Option<String>,
+    },
+    /// The answer cannot be read.
+    #[error("the bridge's answer cannot be read: {0}; is it another version?")]
+    Answer(#[from] StanzaError),
+    /// The question cannot be asked.
+    #[error("{what}: {n} is not between 1 and {max}")]
+    Request {
+        /// What is wrong with it.
+        what: &'static str,
+        /// The number it has.
+        n: usize,
+        /// The number it may have.
+        max: usize,
+    },
+}
+
+/// The answer's payload to an IQ.
+pub(super) type IqReply = Result<Option<Element>, IqError>;
+
+#[derive(Debug)]
+pub(super) enum Command {
+    Upload { id: String, bundle: Bytes, reply: oneshot::Sender<Result<(), Closed>> },
+    Iq { set: bool, payload: Element, reply: oneshot::Sender<IqReply> },
+    Shutdown { reply: oneshot::Sender<()> },
+}
+
+/// A client session's commands. Clones speak to the same session.
+#[derive(Debug, Clone)]
+pub struct ClientHandle {
+    commands: mpsc::Sender<Command>,
+    poke: Arc<Notify>,
+}
+
+/// Starts a session, which keeps itself logged in until `cancel` or [`ClientHandle::shutdown`].
+///
+/// Must be called inside a tokio runtime. The receiver should be read all the time: the session keeps a few events
+/// back and then stops reading from the network.
+///
+/// # Errors
+/// When the configuration cannot work.
+pub fn spawn_client(
+    config: ClientConfig,
+    cancel: CancellationToken,
+) -> Result<(ClientHandle, mpsc::Receiver<ClientEvent>), ConfigError> {
+    let account = Account::check(config)?;
+    let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
+    let (events, event_queue) = mpsc::channel(EVENTS_MAX);
+    let poke = Arc::new(Notify::new());
+    tokio::spawn(Driver::new(account, cancel, command_queue, events, Arc::clone(&poke)).run());
+    Ok((ClientHandle { commands, poke }, event_queue))
+}
+
+impl ClientHandle {
+    /// Sends a bundle to the bridge as a message of this `id`. `Ok` means that it is on its way, no more: the
+    /// [verdict](ClientEvent::Verdict) or a [refusal](ClientEvent::Refusal) comes as an event.
+    ///
+    /// # Errors
+    /// When there is no session, or the bundle is larger than [`BUNDLE_BYTES_MAX`].
+    pub async fn upload(&self, bundle: Bytes, id: String) -> Result<(), Closed> {
+        if bundle.len() > BUNDLE_BYTES_MAX {
+            return Err(Closed::TooLarge { bytes: bundle.len() });
+        }
+        if id.is_empty() || id.len() > TEXT_BYTES_MAX {
+            return Err(Closed::Id);
+        }
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Upload { id, bundle, reply };
+        self.commands.send(command).await.map_err(|_| Closed::Ended)?;
+        answer.await.map_err(|_| Closed::Ended)?
+    }
+
+    /// Asks for the bridge's card: the bytes of a `SignedBridgeCard`, not checked.
+    ///
+    /// # Errors
+    /// When there is no session, no answer, or no card in it.
+    pub async fn bridge_card(&self) -> Result<Vec<u8>, IqError> {
+        let answer = self.iq(false, iq::card()).await?;
+        Ok(iq::parse_card(answer.as_ref())?)
+    }
+
+    /// Registers the key on the bytes of a `SignedCard` for this account. The time until which it holds, Unix seconds.
+    ///
+    /// # Errors
+    /// When there is no session, no answer, or the bridge refuses.
+    pub async fn register(&self, signed_card: &[u8]) -> Result<u64, IqError> {
+        let n = signed_card.len();
+        if n == 0 || n > CARD_BYTES_MAX {
+            return Err(IqError::Request { what: "bytes of a card", n, max: CARD_BYTES_MAX });
+        }
+        let answer = self.iq(true, iq::register(signed_card)).await?;
+        Ok(iq::parse_registered(answer.as_ref())?)
+    }
+
+    /// Tells the bridge that messages have arrived, by their r.
+    ///
+    /// # Errors
+    /// When there are none or more than [`REVEALS_MAX`], there is no session, no answer, or the bridge refuses.
+    pub async fn reveal(&self, reveals: &[[u8; 32]]) -> Result<(), IqError> {
+        let n = reveals.len();
+        if n == 0 || n > REVEALS_MAX {
+            return Err(IqError::Request { what: "number of reveals", n, max: REVEALS_MAX });
+        }
+        self.iq(true, iq::reveal(reveals)).await.map(|_payload| ())
+    }
+
+    /// The network may have changed: an offline session tries to connect now, an online one makes sure that its
+    /// connection still works. Cheap, and may be called as often as one likes.
+    pub fn poke(&self) {
+        self.poke.notify_one();
+    }
+
+    /// Closes the session properly, so that the server neither waits for its resumption nor keeps what was
+    /// taken. Returns when it is closed, after a few seconds at most.
+    pub async fn shutdown(&self) {
+        let (reply, closed) = oneshot::channel();
+        if self.commands.send(Command::Shutdown { reply }).await.is_ok() {
+            // An error means that the session has ended, which is what was wanted.
+            let _ = closed.await;
+        }
+    }
+
+    async fn iq(&self, set: bool, payload: Element) -> IqReply {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Iq { set, payload, reply };
+        self.commands.send(command).await.map_err(|_| IqError::Ended)?;
+        answer.await.map_err(|_| IqError::Ended)?
+    }
+}

@@ -1,0 +1,343 @@
+//! The bridge's side of a component session.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jid::BareJid;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::session::Driver;
+use crate::client::ConfigError;
+use crate::limits::{BODY_BYTES_MAX, BUNDLE_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, VERDICT_BYTES_MAX};
+use crate::reason::OfflineReason;
+use crate::secret::Secret;
+use crate::stanza::delivery::Delivery;
+use crate::stanza::error::Condition;
+use crate::stanza::jid as parse_jid;
+
+/// A component and how to reach its server. [`ComponentConfig::new`] fills in the times.
+#[derive(Debug, Clone)]
+pub struct ComponentConfig {
+    /// The component's domain, such as `bridge.example.org`.
+    pub domain: String,
+    /// The secret that the server's configuration gives it.
+    pub secret: Secret,
+    /// The server's component port, as `host:port`. The stream is in clear (XEP-0114): it belongs on loopback or
+    /// inside a tunnel.
+    pub server: String,
+    /// The virtual host that answers [`ComponentHandle::sync`]; `None` is the domain without its first label.
+    pub host: Option<String>,
+    /// For the TCP connection and the handshake, each.
+    pub connect_timeout: Duration,
+    /// The first wait after a failure; doubles to `retry_max`.
+    pub retry_min: Duration,
+    /// The longest wait after a failure.
+    pub retry_max: Duration,
+    /// The wait after a failure that only a person can mend, such as a wrong secret.
+    pub retry_operator: Duration,
+    /// Silence after which the server is pinged.
+    pub ping_after: Duration,
+    /// How long the answer may take.
+    pub ping_timeout: Duration,
+}
+
+impl ComponentConfig {
+    /// A component with the usual times.
+    pub fn new(domain: impl Into<String>, secret: impl Into<Secret>, server: impl Into<String>) -> Self {
+        Self {
+            domain: domain.into(),
+            secret: secret.into(),
+            server: server.into(),
+            host: None,
+            connect_timeout: Duration::from_secs(10),
+            retry_min: Duration::from_secs(1),
+            retry_max: Duration::from_secs(30),
+            retry_operator: Duration::from_secs(60),
+            ping_after: Duration::from_secs(60),
+            ping_timeout: Duration::from_secs(20),
+        }
+    }
+
+    pub(super) fn host(&self) -> Option<String> {
+        let host = match &self.host {
+            Some(host) => host.as_str(),
+            None => self.domain.split_once('.')?.1,
+        };
+        domain(host)
+    }
+}
+
+/// `text` as a domain, normalised.
+pub(super) fn domain(text: &str) -> Option<String> {
+    let jid = parse_jid(text)?;
+    (jid.node().is_none() && jid.is_bare()).then(|| jid.domain().to_string())
+}
+
+/// What happens on a component session.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ComponentEvent {
+    /// Connected. Said again when the server announces privileges later.
+    Online {
+        /// The namespace in which the own host lets the component send messages as its users (XEP-0356); without it
+        /// nothing can be delivered.
+        privilege_ns: Option<String>,
+    },
+    /// Not connected, or not any more; the session tries again by itself. Said again only when the reason changes.
+    Offline {
+        /// Why.
+        reason: OfflineReason,
+    },
+    /// A carrier hands a bundle up.
+    Upload {
+        /// The carrier's full JID, as its server stamped it.
+        from: String,
+        /// The message's id.
+        id: Option<String>,
+        /// The bundle, not parsed.
+        bytes: Vec<u8>,
+    },
+    /// Somebody asks for the bridge's card. Answer it.
+    CardRequest {
+        /// The full JID that asks.
+        from: String,
+        /// Answers it.
+        iq: IqToken,
+    },
+    /// A session registers the key on its card. Answer it.
+    Register {
+        /// The full JID that asks, as its server stamped it.
+        from: String,
+        /// The bytes of a `SignedCard`, not checked.
+        card: Vec<u8>,
+        /// Answers it.
+        iq: IqToken,
+    },
+    /// A session reveals tombstones. Answer it.
+    Reveal {
+        /// The full JID that asks.
+        from: String,
+        /// Each r.
+        reveals: Vec<[u8; 32]>,
+        /// Answers it.
+        iq: IqToken,
+    },
+    /// Something that this component sent came back.
+    Bounce {
+        /// Whom it was for.
+        to: String,
+        /// Its id: for a delivery, the message id in hex.
+        id: Option<String>,
+        /// The stanza error's condition, such as `forbidden`.
+        condition: String,
+    },
+}
+
+/// The right to answer one IQ, once.
+#[derive(Debug, PartialEq, Eq)]
+pub struct IqToken {
+    pub(super) to: String,
+    pub(super) id: String,
+}
+
+/// An answer to an IQ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IqAnswer {
+    /// To [`ComponentEvent::CardRequest`]: the bytes of a `SignedBridgeCard`.
+    Card(Vec<u8>),
+    /// To [`ComponentEvent::Register`]: until when it holds, Unix seconds.
+    Registered(u64),
+    /// To [`ComponentEvent::Reveal`].
+    Done,
+    /// No.
+    Error {
+        /// The kind of refusal.
+        condition: Condition,
+        /// For people; may be empty.
+        text: String,
+    },
+}
+
+/// Why something was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// No connection now.
+    #[error("the component is not connected to its server; send again when it is online")]
+    Offline,
+    /// The session has ended.
+    #[error("the component's session is closed")]
+    Ended,
+    /// The server takes what is sent more slowly than it is sent.
+    #[error("too much waits for the server to take it; send again later")]
+    Busy,
+    /// The server of the author has not announced that the component may speak for its users.
+    #[error(
+        "the server {host:?} does not let this component send messages as its users; on Prosody load mod_privilege and \
+         set privileged_entities = {{ [\"{component}\"] = {{ message = \"outgoing\" }} }} on the host, on ejabberd give \
+         mod_privilege the message permission \"outgoing\""
+    )]
+    NotPrivileged {
+        /// The author's host.
+        host: String,
+        /// This component.
+        component: String,
+    },
+    /// Not a bare JID.
+    #[error("the {role} of the message is not a bare JID")]
+    Jid {
+        /// Author or recipient.
+        role: &'static str,
+    },
+    /// No server would take it.
+    #[error("{what} has {bytes} bytes, at most {max} are possible; it was not sent")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The largest size.
+        max: usize,
+    },
+}
+
+/// Why it is not certain that the server has what was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SyncError {
+    /// No connection now.
+    #[error("the component is not connected to its server; what was sent may be lost: send it again")]
+    Offline,
+    /// The session has ended.
+    #[error("the component's session is closed; what was sent last may be lost")]
+    Ended,
+    /// The connection broke after something was sent.
+    #[error("the connection to the server broke; what was sent may be lost: send it again")]
+    Lost,
+    /// No answer came.
+    #[error("the server did not answer in time; what was sent may be lost: send it again")]
+    Timeout,
+}
+
+#[derive(Debug)]
+pub(super) enum Command {
+    Deliver {
+        delivery: Delivery,
+        host: String,
+        reply: oneshot::Sender<Result<u64, SendError>>,
+    },
+    Verdict {
+        to: String,
+        verdict: Vec<u8>,
+        reveal: Option<[u8; 32]>,
+        reply: oneshot::Sender<Result<u64, SendError>>,
+    },
+    Answer {
+        iq: IqToken,
+        answer: IqAnswer,
+        reply: oneshot::Sender<Result<u64, SendError>>,
+    },
+    Sync {
+        connection: u64,
+        reply: oneshot::Sender<Result<(), SyncError>>,
+    },
+}
+
+/// A component session's commands. A clone is a sender of its own: its [`sync`](Self::sync) speaks for what was sent
+/// through it.
+#[derive(Debug)]
+pub struct ComponentHandle {
+    commands: mpsc::Sender<Command>,
+    /// The first connection that carried something since the last sync; 0 is none.
+    unsynced: Arc<AtomicU64>,
+}
+
+impl Clone for ComponentHandle {
+    fn clone(&self) -> Self {
+        Self { commands: self.commands.clone(), unsynced: Arc::new(AtomicU64::new(0)) }
+    }
+}
+
+/// Starts a session, which keeps itself connected until `cancel`, or until all handles are dropped.
+///
+/// Must be called inside a tokio runtime. The receiver should be read all the time: the session keeps a few events
+/// back and then stops reading from the network.
+///
+/// # Errors
+/// When the configuration cannot work.
+pub fn spawn_component(
+    config: ComponentConfig,
+    cancel: CancellationToken,
+) -> Result<(ComponentHandle, mpsc::Receiver<ComponentEvent>), ConfigError> {
+    let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
+    let (events, event_queue) = mpsc::channel(EVENTS_MAX);
+    tokio::spawn(Driver::new(config, cancel, command_queue, events)?.run());
+    Ok((ComponentHandle { commands, unsynced: Arc::new(AtomicU64::new(0)) }, event_queue))
+}
+
+impl ComponentHandle {
+    /// Sends a message as its author (XEP-0356). `Ok` means that it is on its way; [`sync`](Self::sync) tells that the
+    /// server has it. What the server refuses comes back as [`ComponentEvent::Bounce`].
+    ///
+    /// # Errors
+    /// When there is no connection, the author's server has not given the right, or the message is too large.
+    pub async fn deliver(&self, delivery: Delivery) -> Result<(), SendError> {
+        let author = bare(&delivery.author).ok_or(SendError::Jid { role: "author" })?;
+        bare(&delivery.recipient).ok_or(SendError::Jid { role: "recipient" })?;
+        limit("the text", delivery.body.len(), BODY_BYTES_MAX)?;
+        limit("the bundle", delivery.bundle.as_ref().map_or(0, |bundle| bundle.len()), BUNDLE_BYTES_MAX)?;
+        let host = author.domain().to_string();
+        self.send(|reply| Command::Deliver { delivery, host, reply }).await
+    }
+
+    /// Sends a verdict to a carrier.
+    ///
+    /// # Errors
+    /// When there is no connection or the verdict is too large.
+    pub async fn verdict(&self, to: &str, verdict: &[u8], reveal: Option<[u8; 32]>) -> Result<(), SendError> {
+        limit("the verdict", verdict.len(), VERDICT_BYTES_MAX)?;
+        parse_jid(to).ok_or(SendError::Jid { role: "carrier" })?;
+        let (to, verdict) = (to.to_owned(), verdict.to_vec());
+        self.send(|reply| Command::Verdict { to, verdict, reveal, reply }).await
+    }
+
+    /// Answers an IQ.
+    ///
+    /// # Errors
+    /// When there is no connection: the asker will ask again.
+    pub async fn answer(&self, iq: IqToken, answer: IqAnswer) -> Result<(), SendError> {
+        self.send(|reply| Command::Answer { iq, answer, reply }).await
+    }
+
+    /// Returns when the server has taken everything that was sent through this handle before: it answers in order, so
+    /// its answer to a ping says so.
+    ///
+    /// # Errors
+    /// When the connection broke in between: everything sent since the last successful sync must be sent again.
+    pub async fn sync(&self) -> Result<(), SyncError> {
+        let connection = self.unsynced.swap(0, Ordering::AcqRel);
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Sync { connection, reply }).await.map_err(|_| SyncError::Ended)?;
+        answer.await.map_err(|_| SyncError::Ended)?
+    }
+
+    async fn send(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<u64, SendError>>) -> Command,
+    ) -> Result<(), SendError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| SendError::Ended)?;
+        let connection = answer.await.map_err(|_| SendError::Ended)??;
+        // Keep the first: what an older connection carried may be lost although a newer one works.
+        let _ = self.unsynced.compare_exchange(0, connection, Ordering::AcqRel, Ordering::Acquire);
+        Ok(())
+    }
+}
+
+fn bare(text: &str) -> Option<BareJid> {
+    parse_jid(text)?.try_into_full().err()
+}
+
+fn limit(what: &'static str, bytes: usize, max: usize) -> Result<(), SendError> {
+    if bytes > max { Err(SendError::TooLarge { what, bytes, max }) } else { Ok(()) }
+}

@@ -1,0 +1,11 @@
+//! The bridge's component session.
+
+mod handle;
+mod handshake;
+mod incoming;
+mod session;
+
+pub use handle::{
+    ComponentConfig, ComponentEvent, ComponentHandle, IqAnswer, IqToken, SendError, SyncError,
+    spawn_component,
+};

@@ -1,0 +1,422 @@
+//! The task behind a component session.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use minidom::Element;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::handle::{
+    Command, ComponentConfig, ComponentEvent, IqAnswer, IqToken, SendError, SyncError, domain,
+};
+use super::handshake::{Stream, connect};
+use super::incoming::{self, Incoming};
+use crate::backoff::{Backoff, random};
+use crate::client::ConfigError;
+use crate::client::dial::Target;
+use crate::limits::{
+    BACKLOG_MAX, CLOSE_TIMEOUT, DELIVERIES_REMEMBERED, IQ_TIMEOUT, IQS_MAX, OUTPUT_BYTES_MAX,
+    PRIVILEGED_HOSTS_MAX, STANZA_BYTES_MAX,
+};
+use crate::ns;
+use crate::probe::{Due, Probe};
+use crate::reason::OfflineReason;
+use crate::stanza::delivery::{self, Delivery};
+use crate::stanza::privilege::Announcement;
+use crate::stanza::{iq, verdict};
+use crate::wire::{Item, WireError, With, print};
+
+/// How a connection or the wait for one ended.
+enum End {
+    Lost(OfflineReason),
+    Stop,
+}
+
+type Synced = oneshot::Sender<Result<(), SyncError>>;
+
+/// A ping without an answer yet.
+enum Ping {
+    /// The first on a connection: its answer comes after the server's announcements.
+    First,
+    /// To see whether the server is there.
+    Alive,
+    /// Somebody waits until the server has come to it.
+    Sync { reply: Synced, until: Instant },
+}
+
+/// Everything that outlives a connection.
+pub(super) struct Driver {
+    config: ComponentConfig,
+    domain: String,
+    host: String,
+    target: Target,
+    cancel: CancellationToken,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<ComponentEvent>,
+    backlog: VecDeque<ComponentEvent>,
+    /// Counts connections, so that a sync cannot speak for an earlier one.
+    connection: u64,
+    prefix: u64,
+    next: u64,
+    pings: HashMap<String, Ping>,
+    online: bool,
+    /// The namespace of each host that lets us send as its users.
+    privileges: BTreeMap<String, String>,
+    /// Recipients of the last deliveries, by stanza id.
+    delivered: VecDeque<(String, String)>,
+    said: Option<OfflineReason>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        config: ComponentConfig,
+        cancel: CancellationToken,
+        commands: mpsc::Receiver<Command>,
+        events: mpsc::Sender<ComponentEvent>,
+    ) -> Result<Self, ConfigError> {
+        let name = domain(&config.domain).ok_or_else(|| ConfigError::Domain(config.domain.clone()))?;
+        let host = config.host().ok_or_else(|| ConfigError::Domain(config.domain.clone()))?;
+        let target =
+            Target::given(&config.server).ok_or_else(|| ConfigError::Server(config.server.clone()))?;
+        Ok(Self {
+            domain: name,
+            host,
+            target,
+            config,
+            cancel,
+            commands,
+            events,
+            backlog: VecDeque::new(),
+            connection: 0,
+            prefix: random(),
+            next: 0,
+            pings: HashMap::new(),
+            online: false,
+            privileges: BTreeMap::new(),
+            delivered: VecDeque::new(),
+            said: None,
+        })
+    }
+
+    /// Connects again and again until it is told to stop.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(self.config.retry_min, self.config.retry_max);
+        loop {
+            let end = match self.connect().await {
+                Ok(wire) => {
+                    backoff.reset();
+                    self.serve(wire).await
+                }
+                Err(end) => end,
+            };
+            self.disconnected();
+            let End::Lost(reason) = end else { break };
+            tracing::warn!(%reason, "component offline");
+            self.say_offline(&reason);
+            let wait = if reason.needs_operator() { self.config.retry_operator } else { backoff.wait() };
+            if self.pause(wait).await.is_err() {
+                break;
+            }
+        }
+        // If nobody reads, nobody misses it.
+        let _ = self.events.try_send(ComponentEvent::Offline { reason: OfflineReason::Shutdown });
+    }
+
+    /// What was known through the connection is not any more.
+    fn disconnected(&mut self) {
+        self.online = false;
+        self.privileges.clear();
+        for (_, ping) in self.pings.drain() {
+            if let Ping::Sync { reply, .. } = ping {
+                let _ = reply.send(Err(SyncError::Lost));
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Stream, End> {
+        let mut attempt = std::pin::pin!(connect(&self.config, &self.domain, &self.target));
+        loop {
+            tokio::select! {
+                outcome = &mut attempt => return outcome.map_err(End::Lost),
+                command = self.commands.recv() => refuse(command)?,
+                () = self.cancel.cancelled() => return Err(End::Stop),
+                sent = deliver(&self.events, &mut self.backlog) => sent?,
+            }
+        }
+    }
+
+    async fn pause(&mut self, wait: std::time::Duration) -> Result<(), End> {
+        let mut waiting = std::pin::pin!(sleep(wait));
+        loop {
+            tokio::select! {
+                () = &mut waiting => return Ok(()),
+                command = self.commands.recv() => refuse(command)?,
+                () = self.cancel.cancelled() => return Err(End::Stop),
+                sent = deliver(&self.events, &mut self.backlog) => sent?,
+            }
+        }
+    }
+
+    /// Serves a connection until it ends.
+    async fn serve(&mut self, mut wire: Stream) -> End {
+        self.connection += 1;
+        self.ping(&mut wire, Ping::First);
+        let mut probe =
+            Probe::new(self.config.ping_after, self.config.ping_timeout, self.config.ping_timeout);
+        loop {
+            let reading = self.backlog.len() < BACKLOG_MAX;
+            let in_flight = wire.queued();
+            if !reading {
+                probe.hold(Instant::now());
+            }
+            let due = probe.deadline(wire.last_read());
+            let stop = tokio::select! {
+                item = wire.drive(reading) => match self.item(&mut wire, item) {
+                    Ok(()) => false,
+                    Err(reason) => return End::Lost(reason),
+                },
+                command = self.commands.recv() => match command {
+                    Some(command) => {
+                        self.command(&mut wire, command);
+                        false
+                    }
+                    // All handles are gone: nobody can answer any more.
+                    None => true,
+                },
+                sent = deliver(&self.events, &mut self.backlog) => sent.is_err(),
+                () = sleep_until(due) => {
+                    match probe.expired(Instant::now(), wire.last_read(), in_flight) {
+                        Due::Nothing => {}
+                        Due::Ask => self.ping(&mut wire, Ping::Alive),
+                        Due::Dead => {
+                            return End::Lost(OfflineReason::Timeout { doing: "checking that it is still there" });
+                        }
+                    }
+                    false
+                },
+                () = expiry(&self.pings) => {
+                    self.expire();
+                    false
+                },
+                () = self.cancel.cancelled() => true,
+            };
+            if stop {
+                if timeout(CLOSE_TIMEOUT, wire.close()).await.is_err() {
+                    tracing::debug!("the server did not close the stream in time");
+                }
+                return End::Stop;
+            }
+        }
+    }
+
+    fn item(&mut self, wire: &mut Stream, item: Result<Item, WireError>) -> Result<(), OfflineReason> {
+        match item.map_err(OfflineReason::broken)? {
+            Item::Element(element) if element.has_ns(ns::COMPONENT) => {
+                self.stanza(wire, &element);
+                Ok(())
+            }
+            Item::Element(element) if element.is("error", ns::STREAM) => {
+                Err(OfflineReason::stream_error(&element, &self.domain))
+            }
+            Item::Element(_) => Ok(()),
+            Item::Refused(_) => {
+                tracing::info!("dropped a stanza that is nested too deep or has too many elements");
+                Ok(())
+            }
+            Item::Closed => {
+                Err(OfflineReason::StreamEnded { detail: "the server closed the stream".to_owned() })
+            }
+            Item::Opened { .. } => {
+                Err(OfflineReason::Protocol { detail: "a second stream header".to_owned() })
+            }
+        }
+    }
+
+    fn stanza(&mut self, wire: &mut Stream, stanza: &Element) {
+        match incoming::read(stanza, &self.domain) {
+            Incoming::Nothing => {}
+            Incoming::Event(event) => self.backlog.push_back(event),
+            Incoming::Reply(reply) => wire.push(&reply),
+            Incoming::Pong(id) => self.pong(&id),
+            Incoming::Privilege(announcement) => self.privilege(announcement),
+            Incoming::Bounce { from, id, condition } => self.bounce(from, id, condition),
+        }
+    }
+
+    fn pong(&mut self, id: &str) {
+        match self.pings.remove(id) {
+            Some(Ping::First) => {
+                self.online = true;
+                self.said = None;
+                self.say_online();
+            }
+            Some(Ping::Sync { reply, .. }) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(Ok(()));
+            }
+            Some(Ping::Alive) | None => {}
+        }
+    }
+
+    fn privilege(&mut self, announcement: Announcement) {
+        let Announcement { host, namespace, outgoing } = announcement;
+        if !outgoing {
+            self.privileges.remove(&host);
+        } else if self.privileges.len() < PRIVILEGED_HOSTS_MAX || self.privileges.contains_key(&host) {
+            self.privileges.insert(host.clone(), namespace);
+        }
+        if self.online && host == self.host {
+            self.say_online();
+        }
+    }
+
+    fn say_online(&mut self) {
+        let privilege_ns = self.privileges.get(&self.host).cloned();
+        tracing::info!(privileged = privilege_ns.is_some(), "component online");
+        self.backlog.push_back(ComponentEvent::Online { privilege_ns });
+    }
+
+    fn bounce(&mut self, from: String, id: Option<String>, condition: String) {
+        let known = self.delivered.iter().rev().find(|(sent, _)| Some(sent) == id.as_ref());
+        let to = known.map_or(from, |(_, recipient)| recipient.clone());
+        self.backlog.push_back(ComponentEvent::Bounce { to, id, condition });
+    }
+
+    fn command(&mut self, wire: &mut Stream, command: Command) {
+        // Refused, never kept waiting: whoever waits here may be the one who reads the events.
+        let full = wire.queued() >= OUTPUT_BYTES_MAX;
+        match command {
+            Command::Sync { connection, reply } => self.sync(wire, connection, reply),
+            Command::Deliver { reply, .. }
+            | Command::Verdict { reply, .. }
+            | Command::Answer { reply, .. }
+                if full =>
+            {
+                drop(reply.send(Err(SendError::Busy)));
+            }
+            Command::Deliver { delivery, host, reply } => {
+                drop(reply.send(self.deliver(wire, &delivery, &host).map(|()| self.connection)));
+            }
+            Command::Verdict { to, verdict, reveal, reply } => {
+                wire.push(&verdict::message(&self.domain, &to, &verdict, reveal.as_ref()));
+                drop(reply.send(Ok(self.connection)));
+            }
+            Command::Answer { iq, answer, reply } => {
+                wire.push(&self.answer(&iq, answer));
+                drop(reply.send(Ok(self.connection)));
+            }
+        }
+    }
+
+    fn deliver(&mut self, wire: &mut Stream, delivery: &Delivery, host: &str) -> Result<(), SendError> {
+        let Some(namespace) = self.privileges.get(host) else {
+            let (host, component) = (host.to_owned(), self.domain.clone());
+            return Err(SendError::NotPrivileged { host, component });
+        };
+        let id = &delivery.message_id_hex;
+        let message = delivery::privileged(delivery::message(delivery), id, &self.domain, host, namespace);
+        let text = print(&message, ns::COMPONENT);
+        if text.len() > STANZA_BYTES_MAX {
+            return Err(SendError::TooLarge {
+                what: "the message",
+                bytes: text.len(),
+                max: STANZA_BYTES_MAX,
+            });
+        }
+        wire.push_text(&text);
+        if self.delivered.len() == DELIVERIES_REMEMBERED {
+            self.delivered.pop_front();
+        }
+        self.delivered.push_back((id.clone(), delivery.recipient.clone()));
+        Ok(())
+    }
+
+    fn answer(&self, iq: &IqToken, answer: IqAnswer) -> Element {
+        let (id, from, to) = (iq.id.as_str(), Some(self.domain.as_str()), Some(iq.to.as_str()));
+        match answer {
+            IqAnswer::Card(bytes) => iq::result(ns::COMPONENT, id, from, to, Some(iq::card_answer(&bytes))),
+            IqAnswer::Registered(until) => {
+                iq::result(ns::COMPONENT, id, from, to, Some(iq::registered(until)))
+            }
+            IqAnswer::Done => iq::result(ns::COMPONENT, id, from, to, None),
+            IqAnswer::Error { condition, text } => iq::failure(ns::COMPONENT, id, from, to, condition, &text),
+        }
+    }
+
+    fn sync(&mut self, wire: &mut Stream, connection: u64, reply: Synced) {
+        if connection != 0 && connection != self.connection {
+            drop(reply.send(Err(SyncError::Lost)));
+        } else if self.pings.len() >= IQS_MAX {
+            drop(reply.send(Err(SyncError::Timeout)));
+        } else {
+            self.ping(wire, Ping::Sync { reply, until: Instant::now() + IQ_TIMEOUT });
+        }
+    }
+
+    fn ping(&mut self, wire: &mut Stream, ping: Ping) {
+        self.next += 1;
+        let id = format!("{:x}-{}", self.prefix, self.next);
+        let request = iq::ping(ns::COMPONENT, &id, &self.host).with("from", &self.domain);
+        wire.push(&request);
+        self.pings.insert(id, ping);
+    }
+
+    fn expire(&mut self) {
+        let now = Instant::now();
+        let late = |ping: &mut Ping| matches!(ping, Ping::Sync { until, .. } if *until <= now);
+        for (_, ping) in self.pings.extract_if(|_, ping| late(ping)) {
+            if let Ping::Sync { reply, .. } = ping {
+                let _ = reply.send(Err(SyncError::Timeout));
+            }
+        }
+    }
+
+    fn say_offline(&mut self, reason: &OfflineReason) {
+        let kind = std::mem::discriminant(reason);
+        if self.said.as_ref().map(std::mem::discriminant) != Some(kind) {
+            self.said = Some(reason.clone());
+            self.backlog.push_back(ComponentEvent::Offline { reason: reason.clone() });
+        }
+    }
+}
+
+/// Ends when the first sync has waited long enough.
+async fn expiry(pings: &HashMap<String, Ping>) {
+    let first = pings.values().filter_map(|ping| match ping {
+        Ping::Sync { until, .. } => Some(*until),
+        Ping::First | Ping::Alive => None,
+    });
+    match first.min() {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Answers a command while there is no connection.
+fn refuse(command: Option<Command>) -> Result<(), End> {
+    match command {
+        Some(
+            Command::Deliver { reply, .. } | Command::Verdict { reply, .. } | Command::Answer { reply, .. },
+        ) => drop(reply.send(Err(SendError::Offline))),
+        Some(Command::Sync { reply, .. }) => drop(reply.send(Err(SyncError::Offline))),
+        None => return Err(End::Stop),
+    }
+    Ok(())
+}
+
+/// Moves the oldest waiting event into the channel; never ends while there is none.
+async fn deliver(
+    events: &mpsc::Sender<ComponentEvent>,
+    backlog: &mut VecDeque<ComponentEvent>,
+) -> Result<(), End> {
+    if backlog.is_empty() {
+        return std::future::pending().await;
+    }
+    // The bridge is gone when the channel is closed.
+    let permit = events.reserve().await.map_err(|_| End::Stop)?;
+    if let Some(event) = backlog.pop_front() {
+        permit.send(event);
+    }
+    Ok(())
+}

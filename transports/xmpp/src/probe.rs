@@ -1,0 +1,149 @@
+//! When to ask the peer for a sign of life, and when to give it up. Does no IO.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::limits::SLOW_LINK_BYTES_PER_S;
+
+/// Watches one connection.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    after: Duration,
+    patience: Duration,
+    poke_patience: Duration,
+    /// Asked at, and to be answered by.
+    asked: Option<(Instant, Instant)>,
+    /// Silence before this does not count.
+    held: Option<Instant>,
+}
+
+/// What is due.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Nothing,
+    /// Ask for a sign of life.
+    Ask,
+    /// There was none.
+    Dead,
+}
+
+impl Probe {
+    /// Asks after `after` of silence and waits for `patience`, or `poke_patience` where there is doubt already.
+    pub(crate) fn new(after: Duration, patience: Duration, poke_patience: Duration) -> Self {
+        Self { after, patience, poke_patience, asked: None, held: None }
+    }
+
+    /// Nothing is being read for our own reasons.
+    pub(crate) fn hold(&mut self, now: Instant) {
+        self.asked = None;
+        self.held = Some(now);
+    }
+
+    /// When to look again.
+    pub(crate) fn deadline(&self, last_read: Instant) -> Instant {
+        match self.asked {
+            Some((asked, by)) if last_read < asked => by,
+            _ => self.heard(last_read) + self.after,
+        }
+    }
+
+    /// The deadline has passed. `in_flight` are the bytes that the peer must take before it can answer.
+    pub(crate) fn expired(&mut self, now: Instant, last_read: Instant, in_flight: usize) -> Due {
+        if let Some((asked, by)) = self.asked {
+            if last_read < asked {
+                return if by <= now { Due::Dead } else { Due::Nothing };
+            }
+            self.asked = None;
+        }
+        if now < self.heard(last_read) + self.after {
+            return Due::Nothing;
+        }
+        self.asked = Some((now, now + self.patience + in_flight_time(in_flight)));
+        Due::Ask
+    }
+
+    /// The connection is in doubt. Whether to ask: not when a question is out that must be answered as soon.
+    pub(crate) fn poke(&mut self, now: Instant, last_read: Instant, in_flight: usize) -> bool {
+        let by = now + self.poke_patience + in_flight_time(in_flight);
+        if self.asked.is_some_and(|(asked, soonest)| last_read < asked && soonest <= by) {
+            return false;
+        }
+        self.asked = Some((now, by));
+        true
+    }
+
+    fn heard(&self, last_read: Instant) -> Instant {
+        self.held.map_or(last_read, |held| held.max(last_read))
+    }
+}
+
+fn in_flight_time(bytes: usize) -> Duration {
+    Duration::from_secs(u64::try_from(bytes).unwrap_or(u64::MAX) / SLOW_LINK_BYTES_PER_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn probe() -> (Probe, Instant) {
+        (Probe::new(90 * S, 20 * S, 4 * S), Instant::now())
+    }
+
+    #[test]
+    fn silence_is_questioned_and_then_is_death() {
+        let (mut probe, start) = probe();
+        assert_eq!(probe.deadline(start), start + 90 * S);
+        assert_eq!(probe.expired(start + 89 * S, start, 0), Due::Nothing);
+        assert_eq!(probe.expired(start + 90 * S, start, 0), Due::Ask);
+        assert_eq!(probe.deadline(start), start + 110 * S);
+        assert_eq!(probe.expired(start + 110 * S, start, 0), Due::Dead);
+    }
+
+    #[test]
+    fn an_answer_starts_over() {
+        let (mut probe, start) = probe();
+        assert_eq!(probe.expired(start + 90 * S, start, 0), Due::Ask);
+        let heard = start + 91 * S;
+        assert_eq!(probe.deadline(heard), heard + 90 * S);
+        assert_eq!(probe.expired(start + 110 * S, heard, 0), Due::Nothing);
+    }
+
+    #[test]
+    fn what_is_in_flight_gets_its_time() {
+        let (mut probe, start) = probe();
+        assert_eq!(probe.expired(start + 90 * S, start, 200_000), Due::Ask);
+        assert_eq!(probe.deadline(start), start + 210 * S);
+    }
+
+    #[test]
+    fn doubt_shortens_the_wait_and_repeated_doubt_does_not_extend_it() {
+        let (mut probe, start) = probe();
+        assert_eq!(probe.expired(start + 90 * S, start, 0), Due::Ask);
+        assert!(probe.poke(start + 91 * S, start, 0));
+        assert_eq!(probe.deadline(start), start + 95 * S);
+        assert!(!probe.poke(start + 94 * S, start, 0));
+        assert_eq!(probe.deadline(start), start + 95 * S);
+        assert_eq!(probe.expired(start + 95 * S, start, 0), Due::Dead);
+    }
+
+    #[test]
+    fn a_poke_after_an_answer_asks_again() {
+        let (mut probe, start) = probe();
+        assert!(probe.poke(start, start - S, 0));
+        let heard = start + S;
+        assert!(probe.poke(start + 2 * S, heard, 0));
+        assert_eq!(probe.deadline(heard), start + 6 * S);
+    }
+
+    #[test]
+    fn silence_of_our_own_making_does_not_count() {
+        let (mut probe, start) = probe();
+        assert!(probe.poke(start, start - S, 0));
+        probe.hold(start + 100 * S);
+        assert_eq!(probe.deadline(start), start + 190 * S);
+        assert_eq!(probe.expired(start + 101 * S, start, 0), Due::Nothing);
+    }
+}

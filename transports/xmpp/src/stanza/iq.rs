@@ -1,0 +1,234 @@
+//! IQs: the bridge's card, registration, reveals, and the frame around every IQ.
+
+use minidom::Element;
+
+use super::error::{self, Condition};
+use super::{StanzaError, base64, bytes_of};
+use crate::limits::{CARD_BYTES_MAX, REVEALS_MAX};
+use crate::ns;
+use crate::wire::{With, el};
+
+/// What a carrier or an author asks a bridge.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Card,
+    Register(Vec<u8>),
+    Reveal(Vec<[u8; 32]>),
+}
+
+/// An IQ's type (RFC 6120 section 8.2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Get,
+    Set,
+    Result,
+    Error,
+}
+
+/// The kind of an IQ, and its payload.
+pub(crate) fn split(iq: &Element) -> Option<(Kind, Option<&Element>)> {
+    let kind = match iq.attr("type")? {
+        "get" => Kind::Get,
+        "set" => Kind::Set,
+        "result" => Kind::Result,
+        "error" => Kind::Error,
+        _ => return None,
+    };
+    Some((kind, iq.children().next()))
+}
+
+/// A request; `ns` is the stream's namespace.
+pub(crate) fn request(ns: &str, set: bool, id: &str, to: &str, payload: Element) -> Element {
+    el("iq", ns).with("type", if set { "set" } else { "get" }).with("id", id).with("to", to).child(payload)
+}
+
+/// A ping (XEP-0199).
+pub(crate) fn ping(ns: &str, id: &str, to: &str) -> Element {
+    request(ns, false, id, to, el("ping", ns::PING))
+}
+
+/// A result. `from` only where the stream serves more than one address.
+pub(crate) fn result(
+    ns: &str,
+    id: &str,
+    from: Option<&str>,
+    to: Option<&str>,
+    payload: Option<Element>,
+) -> Element {
+    let iq = addressed(el("iq", ns).with("type", "result").with("id", id), from, to);
+    match payload {
+        Some(payload) => iq.child(payload),
+        None => iq,
+    }
+}
+
+/// An error answer.
+pub(crate) fn failure(
+    ns: &str,
+    id: &str,
+    from: Option<&str>,
+    to: Option<&str>,
+    condition: Condition,
+    text: &str,
+) -> Element {
+    let iq = addressed(el("iq", ns).with("type", "error").with("id", id), from, to);
+    iq.child(error::element(ns, condition, text))
+}
+
+fn addressed(mut iq: Element, from: Option<&str>, to: Option<&str>) -> Element {
+    if let Some(from) = from {
+        iq = iq.with("from", from);
+    }
+    if let Some(to) = to {
+        iq = iq.with("to", to);
+    }
+    iq
+}
+
+/// Asks for the bridge's card.
+pub(crate) fn card() -> Element {
+    el("card", ns::BRIDGE)
+}
+
+/// The bridge's card.
+pub(crate) fn card_answer(signed_card: &[u8]) -> Element {
+    el("card", ns::BRIDGE).with_text(base64(signed_card))
+}
+
+/// Registers the card's key for the sender's JID.
+pub(crate) fn register(signed_card: &[u8]) -> Element {
+    el("register", ns::BRIDGE).with_text(base64(signed_card))
+}
+
+/// Registered until `until`, Unix seconds.
+pub(crate) fn registered(until: u64) -> Element {
+    el("registered", ns::BRIDGE).with("until", &until.to_string())
+}
+
+/// Reveals, one after the other.
+pub(crate) fn reveal(reveals: &[[u8; 32]]) -> Element {
+    el("reveal", ns::BRIDGE).with_text(base64(&reveals.concat()))
+}
+
+/// A request to the bridge; `None` when the payload is none of ours.
+pub(crate) fn parse_request(kind: Kind, payload: &Element) -> Option<Result<Request, StanzaError>> {
+    if payload.ns() != ns::BRIDGE {
+        return None;
+    }
+    match (kind, payload.name()) {
+        (Kind::Get, "card") => Some(Ok(Request::Card)),
+        (Kind::Set, "register") => Some(signed_card(payload, "register").map(Request::Register)),
+        (Kind::Set, "reveal") => Some(parse_reveals(payload).map(Request::Reveal)),
+        _ => None,
+    }
+}
+
+fn parse_reveals(payload: &Element) -> Result<Vec<[u8; 32]>, StanzaError> {
+    let bytes = bytes_of(payload, "reveal", REVEALS_MAX * 32)?;
+    let (reveals, rest) = bytes.as_chunks::<32>();
+    if reveals.is_empty() || !rest.is_empty() {
+        return Err(StanzaError::Form("reveal"));
+    }
+    Ok(reveals.to_vec())
+}
+
+/// The card in a result.
+pub(crate) fn parse_card(payload: Option<&Element>) -> Result<Vec<u8>, StanzaError> {
+    let card = payload.filter(|card| card.is("card", ns::BRIDGE)).ok_or(StanzaError::Missing("card"))?;
+    signed_card(card, "card")
+}
+
+fn signed_card(element: &Element, what: &'static str) -> Result<Vec<u8>, StanzaError> {
+    let bytes = bytes_of(element, what, CARD_BYTES_MAX)?;
+    if bytes.is_empty() { Err(StanzaError::Form(what)) } else { Ok(bytes) }
+}
+
+/// The time in the result of a registration, Unix seconds.
+pub(crate) fn parse_registered(payload: Option<&Element>) -> Result<u64, StanzaError> {
+    payload
+        .filter(|registered| registered.is("registered", ns::BRIDGE))
+        .ok_or(StanzaError::Missing("registered"))?
+        .attr("until")
+        .and_then(|until| until.parse().ok())
+        .ok_or(StanzaError::Form("registered"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::wire::{parse_element, print};
+
+    /// Prints the request as a client would, checks the text, and reads it as the bridge would.
+    fn bridge_sees(set: bool, payload: Element, snapshot: &str) -> Request {
+        let text = print(&request(ns::CLIENT, set, "i1", "bridge.h", payload), ns::CLIENT);
+        assert_eq!(text, snapshot);
+        let iq = parse_element(&text);
+        let (kind, payload) = split(&iq).unwrap();
+        parse_request(kind, payload.unwrap()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn card_snapshots() {
+        let asked = "<iq id='i1' to='bridge.h' type='get'><card xmlns='urn:carrierpigeon:bridge:1'/></iq>";
+        assert_eq!(bridge_sees(false, card(), asked), Request::Card);
+        let answer =
+            result(ns::COMPONENT, "i1", Some("bridge.h"), Some("a@h/r"), Some(card_answer(&[1, 2, 3])));
+        assert_eq!(
+            print(&answer, ns::COMPONENT),
+            "<iq from='bridge.h' id='i1' to='a@h/r' type='result'><card xmlns='urn:carrierpigeon:bridge:1'>AQID\
+             </card></iq>"
+        );
+        assert_eq!(parse_card(split(&answer).unwrap().1).unwrap(), [1, 2, 3]);
+        assert_eq!(parse_card(None), Err(StanzaError::Missing("card")));
+        assert_eq!(parse_card(Some(&card_answer(&[]))), Err(StanzaError::Form("card")));
+    }
+
+    #[test]
+    fn register_snapshots() {
+        let asked = "<iq id='i1' to='bridge.h' type='set'><register xmlns='urn:carrierpigeon:bridge:1'>AQID\
+                     </register></iq>";
+        assert_eq!(bridge_sees(true, register(&[1, 2, 3]), asked), Request::Register(vec![1, 2, 3]));
+        let answer = registered(1_800_000_000);
+        assert_eq!(print(&answer, ""), "<registered xmlns='urn:carrierpigeon:bridge:1' until='1800000000'/>");
+        assert_eq!(parse_registered(Some(&answer)).unwrap(), 1_800_000_000);
+        let bad = el("registered", ns::BRIDGE).with("until", "-1");
+        assert_eq!(parse_registered(Some(&bad)), Err(StanzaError::Form("registered")));
+    }
+
+    #[test]
+    fn reveal_snapshot_and_limits() {
+        let asked = "<iq id='i1' to='bridge.h' type='set'><reveal xmlns='urn:carrierpigeon:bridge:1'>\
+                     AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=</reveal></iq>";
+        assert_eq!(bridge_sees(true, reveal(&[[0; 32]]), asked), Request::Reveal(vec![[0; 32]]));
+        let parse = |bytes: &[u8]| {
+            parse_request(Kind::Set, &el("reveal", ns::BRIDGE).with_text(base64(bytes))).unwrap()
+        };
+        let all: Vec<[u8; 32]> = (0..64).map(|n| [n; 32]).collect();
+        assert_eq!(parse(&all.concat()), Ok(Request::Reveal(all)));
+        assert!(matches!(parse(&[0; 65 * 32]), Err(StanzaError::TooLarge { .. })));
+        for n in [0, 31, 33] {
+            assert_eq!(parse(&vec![0; n]), Err(StanzaError::Form("reveal")), "{n}");
+        }
+    }
+
+    #[test]
+    fn other_requests_are_none() {
+        assert!(parse_request(Kind::Set, &card()).is_none());
+        assert!(parse_request(Kind::Get, &register(&[1])).is_none());
+        assert!(parse_request(Kind::Get, &el("card", "urn:other")).is_none());
+        assert!(split(&el("iq", ns::CLIENT)).is_none());
+    }
+
+    #[test]
+    fn failure_snapshot() {
+        assert_eq!(
+            print(
+                &failure(ns::CLIENT, "i1", None, Some("a@h"), Condition::ServiceUnavailable, ""),
+                ns::CLIENT
+            ),
+            "<iq id='i1' to='a@h' type='error'><error type='cancel'>\
+             <service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+        );
+    }
+}
