@@ -4,4 +4,5 @@
 
 pub mod bridge;
 pub mod cli;
+pub mod paths;
 pub mod random;

@@ -1,0 +1,165 @@
+//! What may be typed after `pigeon`.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::Shell;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the daemon refused the request
+  2  the arguments make no sense
+  3  no daemon answers at the socket
+  4  permission denied on the socket
+  5  no such contact, message or bundle";
+
+/// What every command takes comes after its own options.
+const LAST: usize = 1_000;
+const EVERYWHERE: &str = "Options of every command";
+
+/// Send and read messages, and look at the bundles a node carries
+///
+/// A client of the daemon `pigeond` on this machine. Messages leave when the daemon meets a neighbour or
+/// reaches the internet; this program only talks to the daemon.
+#[derive(Debug, Parser)]
+#[command(name = "pigeon", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub(super) struct Args {
+    /// The daemon's socket [default: $PIGEON_SOCKET, else $XDG_RUNTIME_DIR/pigeon/pigeond.sock, else
+    /// /run/pigeon/pigeond.sock]
+    #[arg(long, global = true, value_name = "PATH", display_order = LAST, help_heading = EVERYWHERE)]
+    pub(super) socket: Option<PathBuf>,
+
+    /// Print JSON: one object for each reply, with the field names of the API
+    #[arg(long, global = true, display_order = LAST, help_heading = EVERYWHERE)]
+    pub(super) json: bool,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show who this node is
+    Id,
+    /// Show this node's contact card, or take in somebody else's
+    #[command(subcommand, arg_required_else_help = true)]
+    Card(CardCommand),
+    /// Look at the contacts
+    #[command(subcommand, arg_required_else_help = true)]
+    Contact(ContactCommand),
+    /// Send a message: seal it and keep it until somebody can carry it
+    Send(SendArgs),
+    /// List the messages received
+    Inbox {
+        /// Only those not read yet
+        #[arg(long)]
+        unread: bool,
+    },
+    /// Show a message and mark it as read
+    Read {
+        /// The message's id, or the first digits of it (4 or more)
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// List the messages sent, and how far each has come
+    Outbox,
+    /// Look at the bundles in the store: own mail and carried mail
+    #[command(subcommand, arg_required_else_help = true)]
+    Bundles(BundlesCommand),
+    /// List the nodes in contact now
+    Neighbours,
+    /// Show how the daemon is doing
+    Status,
+    /// Follow what happens, one line for each event
+    Watch(WatchArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell to complete in
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CardCommand {
+    /// Print this node's card as text and, in a terminal, as a QR code
+    Show {
+        /// Print the QR code even where the output is no terminal
+        #[arg(long, conflicts_with = "no_qr")]
+        qr: bool,
+        /// Print the text only
+        #[arg(long)]
+        no_qr: bool,
+    },
+    /// Add or renew a contact
+    Import {
+        /// A card's text (pigeon:card:…), a file that holds it, or - for the standard input
+        #[arg(value_name = "TEXT|FILE|-")]
+        card: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ContactCommand {
+    /// List the contacts
+    List,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SendArgs {
+    /// A contact's name, JID, or identity key
+    pub(super) to: String,
+    /// The text; without it, or with -, the standard input to its end
+    #[arg(conflicts_with = "lines")]
+    pub(super) text: Option<String>,
+    /// How long the message may travel, in hours, 1 to 720 [default: as the daemon is configured, 168]
+    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=720))]
+    pub(super) lifetime: Option<u32>,
+    /// Send each line of the standard input as a message of its own
+    #[arg(long)]
+    pub(super) lines: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BundlesCommand {
+    /// List the bundles in the store
+    List {
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// Go on after this bundle, as the end of a full list says
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+    },
+    /// Show all that a carrier can see of a bundle
+    Show {
+        /// The bundle's id, or the first digits of it (8 or more)
+        id: String,
+        /// Print all bytes, not only the first 480
+        #[arg(long)]
+        hex: bool,
+    },
+    /// Show how full the store is
+    Stats,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct WatchArgs {
+    /// First the events after this sequence number that the daemon still has
+    #[arg(long, value_name = "N", conflicts_with = "replay")]
+    pub(super) since: Option<u64>,
+    /// First all events that the daemon still has
+    #[arg(long)]
+    pub(super) replay: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together() {
+        super::Args::command().debug_assert();
+    }
+}

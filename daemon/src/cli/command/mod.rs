@@ -1,0 +1,100 @@
+//! The commands: each asks the daemon and shows the answer.
+
+mod card;
+mod lines;
+mod messages;
+mod send;
+mod watch;
+
+use std::path::Path;
+
+use pigeon_proto::api;
+
+use super::args::{BundlesCommand, CardCommand, Command, ContactCommand};
+use super::client::{About, Daemon};
+use super::error::CliError;
+use super::json::{AsJson, Json};
+use super::output::Out;
+use super::view;
+
+/// Carries out `command` at the daemon whose socket is `socket`.
+///
+/// # Errors
+/// Every [`CliError`]; what was written to `out` until then stands.
+pub(super) async fn run(command: Command, socket: &Path, out: &mut Out) -> Result<(), CliError> {
+    let connect = || Daemon::connect(socket);
+    match command {
+        Command::Id => id(&connect().await?, out).await,
+        Command::Card(CardCommand::Show { qr, no_qr }) => {
+            card::show(&connect().await?, card::WithQr::from_flags(qr, no_qr), out).await
+        }
+        Command::Card(CardCommand::Import { card }) => {
+            // What is wrong with the arguments is said whether or not a daemon answers.
+            let card = card::find(&card)?;
+            card::import(&connect().await?, card, out).await
+        }
+        Command::Contact(ContactCommand::List) => contacts(&connect().await?, out).await,
+        Command::Send(message) if message.lines => send::lines(&connect().await?, message, out).await,
+        Command::Send(message) => {
+            let text = send::text(message.text.as_deref())?;
+            send::one(&connect().await?, message, text, out).await
+        }
+        Command::Inbox { unread } => messages::inbox(&connect().await?, unread, out).await,
+        Command::Read { id } => messages::read(&connect().await?, &id, out).await,
+        Command::Outbox => messages::outbox(&connect().await?, out).await,
+        Command::Bundles(which) => bundles(&connect().await?, which, out).await,
+        Command::Neighbours => neighbours(&connect().await?, out).await,
+        Command::Status => status(&connect().await?, out).await,
+        Command::Watch(args) => watch::run(&connect().await?, &args, out).await,
+        Command::Completions { shell } => super::completions(shell, out),
+    }
+}
+
+/// Prints a reply: as JSON where a program reads, else with `for_people`.
+fn show<T: AsJson>(
+    out: &mut Out,
+    reply: &T,
+    for_people: impl FnOnce(&mut Out, &T) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    if out.is_json() { out.object(&Json(reply)) } else { for_people(out, reply) }
+}
+
+async fn id(daemon: &Daemon, out: &mut Out) -> Result<(), CliError> {
+    let reply = daemon.answer(About::Node, daemon.client().identity(api::IdentityRequest {})).await?;
+    show(out, &reply, view::node::identity)
+}
+
+async fn contacts(daemon: &Daemon, out: &mut Out) -> Result<(), CliError> {
+    let reply = daemon.answer(About::Node, daemon.client().contacts(api::ContactsRequest {})).await?;
+    show(out, &reply, view::contacts::list)
+}
+
+async fn neighbours(daemon: &Daemon, out: &mut Out) -> Result<(), CliError> {
+    let reply = daemon.answer(About::Node, daemon.client().neighbours(api::NeighboursRequest {})).await?;
+    show(out, &reply, view::node::neighbours)
+}
+
+async fn status(daemon: &Daemon, out: &mut Out) -> Result<(), CliError> {
+    let reply = daemon.answer(About::Node, daemon.client().status(api::StatusRequest {})).await?;
+    show(out, &reply, view::node::status)
+}
+
+async fn bundles(daemon: &Daemon, which: BundlesCommand, out: &mut Out) -> Result<(), CliError> {
+    match which {
+        BundlesCommand::List { limit, after } => {
+            let request = api::BundlesRequest { limit, after: after.unwrap_or_default() };
+            let reply = daemon.answer(About::Bundle, daemon.client().bundles(request)).await?;
+            show(out, &reply, view::bundles::list)
+        }
+        BundlesCommand::Show { id, hex } => {
+            let request = api::BundleRequest { bundle_id: id };
+            let reply = daemon.answer(About::Bundle, daemon.client().bundle(request)).await?;
+            show(out, &reply, |out, detail| view::bundles::detail(out, detail, hex))
+        }
+        BundlesCommand::Stats => {
+            let request = api::BundleStatsRequest {};
+            let reply = daemon.answer(About::Node, daemon.client().bundle_stats(request)).await?;
+            show(out, &reply, view::bundles::stats)
+        }
+    }
+}

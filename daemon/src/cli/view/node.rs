@@ -1,0 +1,99 @@
+//! The node: who it is, how it does, whom it meets, what happens.
+
+use pigeon_proto::api::{
+    Event, IdentityReply, Neighbour, NeighboursReply, StatusReply, TransportStatus, Uplink,
+};
+
+use super::super::error::CliError;
+use super::super::output::Out;
+use super::super::text::{count, one_line, or_dash, short};
+use super::super::time::{rfc3339, span};
+
+/// Who this node is.
+pub(in super::super) fn identity(out: &mut Out, reply: &IdentityReply) -> Result<(), CliError> {
+    out.pairs(&[
+        ("name", or_dash(&reply.name)),
+        ("identity", reply.identity.clone()),
+        ("jid", or_dash(&reply.jid.join(", "))),
+    ])
+}
+
+/// The nodes in contact now.
+pub(in super::super) fn neighbours(out: &mut Out, reply: &NeighboursReply) -> Result<(), CliError> {
+    let row = |neighbour: &Neighbour| {
+        [
+            short(&neighbour.node_key).to_owned(),
+            or_dash(&neighbour.contact),
+            or_dash(&neighbour.transport),
+            or_dash(&neighbour.address),
+            rfc3339(neighbour.since_ms),
+        ]
+    };
+    let rows: Vec<_> = reply.neighbours.iter().map(row).collect();
+    out.table(["NODE", "CONTACT", "TRANSPORT", "ADDRESS", "SINCE"], &rows)?;
+    out.line(&count(rows.len() as u64, "neighbour", "neighbours"))
+}
+
+/// How the daemon does.
+pub(in super::super) fn status(out: &mut Out, reply: &StatusReply) -> Result<(), CliError> {
+    let no_uplink = Uplink { state: "none".into(), ..Default::default() };
+    let mut pairs = vec![
+        ("name", or_dash(&reply.name)),
+        ("identity", reply.identity.clone()),
+        ("node key", reply.node_key.clone()),
+        ("version", reply.version.clone()),
+        ("up for", span(reply.uptime_s)),
+        ("clock", reply.clock.clone()),
+        ("uplink", uplink(reply.uplink.as_ref().unwrap_or(&no_uplink))),
+    ];
+    pairs.extend(reply.transports.iter().map(|each| ("transport", transport(each))));
+    pairs.extend([
+        ("outbox", format!("{} waiting", reply.outbox_waiting)),
+        ("inbox", format!("{} unread", reply.inbox_unread)),
+        ("store", count(reply.bundles, "bundle", "bundles")),
+    ]);
+    if !reply.recovery.is_empty() {
+        pairs.push(("recovered", reply.recovery.clone()));
+    }
+    out.pairs(&pairs)
+}
+
+/// An event on one line: when, which number, what, and what it is about.
+pub(in super::super) fn event(out: &mut Out, event: &Event) -> Result<(), CliError> {
+    let mut line = format!("{} {} {}", rfc3339(event.time_ms), event.seq, one_line(&event.kind));
+    let ids = [("message", &event.message_id), ("bundle", &event.bundle_id), ("peer", &event.peer)];
+    for (name, id) in ids.into_iter().filter(|(_, id)| !id.is_empty()) {
+        line += &format!(" {name}={}", one_line(short(id)));
+    }
+    for (name, number) in [("copies", event.copies), ("hops", event.hops)] {
+        if number > 0 {
+            line += &format!(" {name}={number}");
+        }
+    }
+    for (name, text) in [("contact", &event.contact), ("detail", &event.detail)] {
+        if !text.is_empty() {
+            line += &format!(" {name}={}", one_line(text));
+        }
+    }
+    out.line(&line)
+}
+
+fn uplink(uplink: &Uplink) -> String {
+    let mut line = or_dash(&uplink.state);
+    if !uplink.jid.is_empty() {
+        line += &format!(" as {}", uplink.jid);
+    }
+    if !uplink.bridge.is_empty() {
+        let registered = if uplink.registered { "registered" } else { "not registered" };
+        line += &format!(", {registered} with bridge {}", uplink.bridge);
+    }
+    with_problem(line, &uplink.problem)
+}
+
+fn transport(transport: &TransportStatus) -> String {
+    with_problem(format!("{} {}", transport.name, transport.state), &transport.problem)
+}
+
+fn with_problem(line: String, problem: &str) -> String {
+    if problem.is_empty() { line } else { format!("{line}: {problem}") }
+}
