@@ -114,7 +114,8 @@ impl Story {
             Break::Nothing => return,
             Break::Bridge => cast.bridge.kill9(),
             Break::Carrier => {
-                [&mut cast.kramer, &mut cast.newman].into_iter().for_each(|actor| actor.node.kill9())
+                cast.kramer.node.kill9();
+                cast.newman.node.kill9();
             }
         }
         let victim =
