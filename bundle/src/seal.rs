@@ -15,7 +15,7 @@ use crate::context::length_prefix;
 use crate::form::Primary;
 use crate::hybrid;
 use crate::identity::{Identity, SignatureError, verify};
-use crate::ids::{Epoch, HeaderDigest, IdentityKey, MessageDigest, MessageId, Reveal};
+use crate::ids::{DAY_S, Epoch, HeaderDigest, IdentityKey, MessageDigest, MessageId, Reveal};
 use crate::padding::{CONTENT_MAX, pad, unpad};
 use crate::prekey::PrekeyRing;
 use crate::random::{SecretRandom, secret_array};
@@ -150,25 +150,21 @@ fn primary(draft: &Draft<'_>) -> Result<Primary, SealError> {
     if !(LIFETIME_MIN_S..=LIFETIME_MAX_S).contains(&draft.lifetime_s) {
         return Err(SealError::Lifetime(draft.lifetime_s));
     }
-    let creation_ms = match draft.created_s {
-        None => 0,
-        Some(created_s) => {
-            let error = SealError::Time { created_s, epoch: draft.epoch };
-            // 0 would say "no clock": the first hour of DTN time is no time of making.
-            let since_s = created_s.checked_sub(DTN_EPOCH_S).filter(|&since_s| since_s >= HOUR_S);
-            match since_s {
-                Some(since_s) if Epoch::at(created_s) == draft.epoch => {
-                    (since_s / HOUR_S * HOUR_S).saturating_mul(1_000)
-                }
-                _ => return Err(error),
-            }
-        }
-    };
+    let creation_ms = draft.created_s.map_or(Ok(0), |created_s| creation_ms(created_s, draft.epoch))?;
     Ok(Primary {
         tag: draft.recipient.mailbox_secret().tag(draft.epoch),
         creation_ms,
         lifetime_ms: draft.lifetime_s.div_ceil(HOUR_S) * HOUR_S * 1_000,
     })
+}
+
+/// The full hour in DTN milliseconds. 0 would say "no clock", so the first hour of DTN time is refused.
+fn creation_ms(created_s: u64, epoch: Epoch) -> Result<u64, SealError> {
+    let hours = created_s.checked_sub(DTN_EPOCH_S).map(|since_s| since_s / HOUR_S).filter(|&hours| hours > 0);
+    match hours {
+        Some(hours) if created_s / DAY_S == u64::from(epoch.0) => Ok(hours * HOUR_S * 1_000),
+        _ => Err(SealError::Time { created_s, epoch }),
+    }
 }
 
 fn payload(

@@ -74,6 +74,24 @@ impl VerdictCode {
     }
 }
 
+impl std::fmt::Display for VerdictCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Accepted => "accepted",
+            Self::Malformed => "the bundle is malformed",
+            Self::RouteDoesNotOpen => {
+                "the route does not open; fetch the bridge's present card and send again"
+            }
+            Self::AuthorNotRegistered => "the author's key is not registered with the bridge",
+            Self::SignatureWrong => "the author's signature is wrong",
+            Self::RecipientUnknown => "the recipient does not exist",
+            Self::ForeignHost => "the bridge does not serve the recipient's or the author's host",
+            Self::Expired => "the message has expired",
+            Self::Policy => "the bridge's operator does not allow it",
+        })
+    }
+}
+
 /// An acceptance or a refusal. It speaks for one bundle only: a refusal of a variant says nothing about another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
@@ -120,6 +138,16 @@ impl Verdict {
             signature: signature.to_vec(),
         }
         .encode_to_vec()
+    }
+
+    /// The bundle that a verdict claims to be about, unchecked: look up its bridge key, then
+    /// [`parse_verified`](Self::parse_verified).
+    #[must_use]
+    pub fn bundle_of(bytes: &[u8]) -> Option<BundleId> {
+        if bytes.len() > SIZE_MAX {
+            return None;
+        }
+        BundleId::try_from(&*Wire::decode(bytes).ok()?.bundle).ok()
     }
 
     /// Reads a verdict and checks that the key of the bundle's Uplink block signed it.

@@ -1,0 +1,115 @@
+//! `tests/vectors/bundle.json`: what version 1 is, in hex. If this test fails, either a bug came in or the
+//! format changed; a changed format needs another version. `PIGEON_BLESS=1` writes the file anew.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests; vectors are a file")]
+
+mod common;
+
+use bytes::Bytes;
+use common::{Bridge, FixedRandom, NOW_S, Person, draft, uplink};
+use data_encoding::HEXLOWER;
+use pigeon_bundle::{
+    BridgeIdentity, Bundle, Card, Draft, Identity, Opened, PrekeyRing, Verdict, VerdictCode, open,
+    open_route, seal,
+};
+use serde_json::{Value, json};
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/bundle.json");
+const CONTENT: &[u8] = b"\x0a\x07example";
+
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    HEXLOWER.encode(bytes.as_ref())
+}
+
+fn describe(bundle: &Bundle) -> Value {
+    json!({
+        "bytes": hex(bundle.as_bytes()),
+        "header_digest": bundle.header_digest().to_string(),
+        "message_digest": bundle.message_digest().to_string(),
+        "bundle_id": bundle.id().to_string(),
+        "destination_tag": bundle.tag().to_base32(),
+        "epoch": bundle.epoch().0,
+        "creation_s": bundle.creation_s(),
+        "lifetime_s": bundle.lifetime_s(),
+        "expires_s": bundle.expires_s(),
+        "commitment": bundle.commitment().to_string(),
+    })
+}
+
+fn made() -> Value {
+    let (elaine, jerry, bridge) =
+        (Person::new("elaine"), Person::new("jerry"), Bridge::new("bridge.example"));
+    let plain = draft(&jerry.card, CONTENT);
+    let with = Draft { uplink: Some(uplink(&bridge, &elaine, &jerry)), ..plain };
+    let clockless = Draft { created_s: None, ..plain };
+    let sealed = |draft: &Draft<'_>| seal(&elaine.identity, draft, &mut FixedRandom::new("vector")).unwrap();
+    let uplinked = sealed(&with).bundle;
+    let verdict = Verdict {
+        bundle: uplinked.id(),
+        message: uplinked.message_digest(),
+        code: VerdictCode::Accepted,
+        time_s: NOW_S,
+    };
+    json!({
+        "comment": "Version 1 of docs/wire-format.md sections 1 to 5. Secrets: Ed25519 seed, then X25519 secret.",
+        "now_s": NOW_S,
+        "author_secret": hex(*elaine.identity.to_secret_bytes()),
+        "recipient_secret": hex(*jerry.identity.to_secret_bytes()),
+        "recipient_prekeys": hex(&*jerry.ring.to_bytes()),
+        "recipient_card": jerry.card.to_text(),
+        "bridge_secret": hex(*bridge.identity.to_secret_bytes()),
+        "bridge_card": hex(bridge.card.as_bytes()),
+        "content": hex(CONTENT),
+        "reveal": hex(sealed(&plain).reveal),
+        "bundle": describe(&sealed(&plain).bundle),
+        "bundle_with_uplink": describe(&uplinked),
+        "bundle_without_clock": describe(&sealed(&clockless).bundle),
+        "verdict": hex(verdict.sign(&bridge.identity)),
+    })
+}
+
+fn stored() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(PATH).unwrap()).unwrap()
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap()
+}
+
+#[test]
+fn sealing_gives_the_vectors() {
+    let made = made();
+    if std::env::var("PIGEON_BLESS").is_ok_and(|value| value == "1") {
+        std::fs::write(PATH, format!("{made:#}\n")).unwrap();
+    }
+    let stored = stored();
+    for (name, value) in made.as_object().unwrap() {
+        assert_eq!(&stored[name], value, "{name}");
+    }
+}
+
+#[test]
+fn the_vectors_open() {
+    let stored = stored();
+    let secret = |name: &str| <[u8; 64]>::try_from(bytes(&stored[name])).unwrap();
+    let author = Identity::from_secret_bytes(&secret("author_secret"));
+    let recipient = Identity::from_secret_bytes(&secret("recipient_secret"));
+    let bridge = BridgeIdentity::from_secret_bytes(&secret("bridge_secret"));
+    let ring = PrekeyRing::from_bytes(&bytes(&stored["recipient_prekeys"])).unwrap();
+    let card = Card::from_text(stored["recipient_card"].as_str().unwrap()).unwrap();
+    assert_eq!(card.identity(), recipient.key());
+    for name in ["bundle", "bundle_with_uplink", "bundle_without_clock"] {
+        let bundle = Bundle::parse(Bytes::from(bytes(&stored[name]["bytes"]))).unwrap();
+        assert_eq!(describe(&bundle), stored[name], "{name}");
+        let opened: Opened = open(&bundle, &recipient, &ring, Some(NOW_S)).unwrap();
+        assert_eq!(*opened.content, CONTENT);
+        assert_eq!(opened.author, author.key());
+        assert_eq!(hex(opened.reveal), stored["reveal"].as_str().unwrap());
+        assert_eq!(card.mailbox_secret().tag(bundle.epoch()), bundle.tag());
+        if bundle.uplink().is_some() {
+            open_route(&bundle, &bridge).unwrap().verify(&bundle, &author.key()).unwrap();
+            let verdict = Verdict::parse_verified(&bytes(&stored["verdict"]), &bridge.key()).unwrap();
+            assert_eq!(verdict.bundle, bundle.id());
+        }
+    }
+}
