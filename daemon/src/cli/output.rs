@@ -1,6 +1,6 @@
 //! The standard output: lines for people, JSON for programs, and no panic when its reader is gone.
 
-use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use super::text;
 
 /// Where a command writes its result.
 pub(super) struct Out {
-    writer: BufWriter<StdoutLock<'static>>,
+    writer: Box<dyn Write>,
     json: bool,
     terminal: bool,
     colour: bool,
@@ -21,7 +21,7 @@ impl Out {
         let lock = io::stdout().lock();
         let terminal = lock.is_terminal();
         let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-        Self { writer: BufWriter::new(lock), json, terminal, colour }
+        Self { writer: Box::new(BufWriter::new(lock)), json, terminal, colour }
     }
 
     /// Whether a program reads this.
@@ -96,6 +96,28 @@ fn in_columns<const N: usize>(cells: &[String; N], widths: &[usize; N]) -> Strin
     let padded: Vec<String> =
         cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
     padded.join("  ").trim_end().to_owned()
+}
+
+/// What a view prints, for tests of views: no terminal, no colour.
+#[cfg(test)]
+pub(super) fn printed(view: impl FnOnce(&mut Out) -> Result<(), CliError>) -> String {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    struct Shared(Rc<RefCell<Vec<u8>>>);
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let text = Rc::new(RefCell::new(Vec::new()));
+    let writer = Box::new(Shared(Rc::clone(&text)));
+    view(&mut Out { writer, json: false, terminal: false, colour: false }).expect("memory can be written");
+    String::from_utf8(text.take()).expect("views print text")
 }
 
 #[cfg(test)]

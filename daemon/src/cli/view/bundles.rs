@@ -149,3 +149,90 @@ fn dump(out: &mut Out, hex: &str, whole: bool) -> Result<(), CliError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::output::printed;
+    use super::*;
+
+    fn carried() -> BundleDetail {
+        BundleDetail {
+            summary: Some(BundleSummary {
+                bundle_id: "cd".repeat(32),
+                pool: "stranger".into(),
+                copies: 3,
+                size: 500,
+                expires_ms: 1_795_996_800_000,
+                state: "carried".into(),
+                hops: 1,
+            }),
+            tag: "mjqxgzjtgizdgmzu".into(),
+            epoch: 20_780,
+            created_ms: 1_795_392_000_000,
+            lifetime_ms: 604_800_000,
+            commitment: "c0".repeat(32),
+            bridge_domain: "bridge.subway".into(),
+            bridge_key: "b0".repeat(32),
+            payload_size: 304,
+            taken_by: vec![],
+            content: "sealed: only the recipient can open it".into(),
+            age_s: 7_200,
+            received_from: "ab".repeat(32),
+            hex: format!("{}{}", data_encoding::HEXLOWER.encode(b"\x9fdtn://tag/m"), "00".repeat(488)),
+        }
+    }
+
+    #[test]
+    fn a_carrier_is_shown_all_it_can_see_and_that_the_content_is_sealed() {
+        let shown = printed(|out| detail(out, &carried(), false));
+        let lines = [
+            "  pool           stranger (handed over by somebody unknown)\n",
+            "  copies         3 of the 6 there may be in all\n",
+            "  hops           1\n",
+            "  age            2 h\n",
+            "  tag         mjqxgzjtgizdgmzu (the recipient's, for that day only)\n",
+            "  epoch       20780 (2026-11-23)\n",
+            "  created     2026-11-23T00:00:00Z (rounded down to the hour)\n",
+            "  lifetime    7 d\n",
+            &format!("  commitment  {}\n", "c0".repeat(32)),
+            "  bridge      bridge.subway (it alone can open the route)\n",
+            &format!("  bridge key  {}\n", "b0".repeat(32)),
+            "  size        500 bytes\n",
+            "up to the step of 256, and 48 of sealing\n",
+            "  content     sealed: only the recipient can open it\n",
+            "0000  9f64746e3a2f2f7461672f6d000000000000000000000000  .dtn://tag/m............\n",
+            "and 20 bytes more: --hex shows them\n",
+        ];
+        for line in lines {
+            assert!(shown.contains(line), "no {line:?} in\n{shown}");
+        }
+        assert!(shown.lines().all(|line| line.chars().count() <= 90), "{shown}");
+        let whole = printed(|out| detail(out, &carried(), true));
+        assert!(
+            whole.ends_with("01e0  0000000000000000000000000000000000000000          ....................\n"),
+            "{whole}"
+        );
+    }
+
+    #[test]
+    fn a_daemon_s_nonsense_is_shown_and_steers_nothing() {
+        let odd = BundleDetail { hex: "not hex\u{1b}".into(), summary: None, epoch: u32::MAX, ..carried() };
+        assert!(printed(|out| detail(out, &odd, false)).ends_with("not hex\\u{1b}\n"));
+    }
+
+    #[test]
+    fn a_full_page_says_how_to_go_on() {
+        let summary = carried().summary.into_iter().collect();
+        let shown = printed(|out| list(out, &BundlesReply { bundles: summary, next: "cd".repeat(32) }));
+        let expected = format!(
+            "\
+BUNDLE            POOL      STATE    COPIES  HOPS  SIZE   EXPIRES
+cdcdcdcdcdcdcdcd  stranger  carried  3       1     500 B  2026-11-30T00:00:00Z
+1 bundle
+there are more: pigeon bundles list --after {}
+",
+            "cd".repeat(32)
+        );
+        assert_eq!(shown, expected);
+    }
+}

@@ -38,3 +38,43 @@ pub(in super::super) fn imported(out: &mut Out, contact: &Contact) -> Result<(),
         ("prekey until", rfc3339(*prekey_expires_ms)),
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::output::printed;
+    use super::*;
+
+    #[test]
+    fn contacts_are_rows() {
+        let jerry = Contact {
+            identity: "1e".repeat(32),
+            name: "jerry".into(),
+            jid: vec!["jerry@subway".into(), "jerry@home".into()],
+            bridge: vec!["bridge.subway".into()],
+            issued_ms: 1_795_392_000_000,
+            prekey_expires_ms: 1_796_601_600_000,
+        };
+        assert_eq!(
+            printed(|out| list(out, &ContactsReply { contacts: vec![jerry.clone()] })),
+            "\
+NAME   JID                      IDENTITY          CARD ISSUED           PREKEY UNTIL
+jerry  jerry@subway,jerry@home  1e1e1e1e1e1e1e1e  2026-11-23T00:00:00Z  2026-12-07T00:00:00Z
+1 contact
+"
+        );
+        assert_eq!(
+            printed(|out| imported(out, &jerry)),
+            format!(
+                "\
+jerry is a contact
+identity      {}
+jid           jerry@subway, jerry@home
+bridge        bridge.subway
+card issued   2026-11-23T00:00:00Z
+prekey until  2026-12-07T00:00:00Z
+",
+                "1e".repeat(32)
+            )
+        );
+    }
+}

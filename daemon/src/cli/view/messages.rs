@@ -33,7 +33,7 @@ pub(in super::super) fn inbox(out: &mut Out, reply: &InboxReply) -> Result<(), C
         ]
     };
     let rows: Vec<_> = reply.messages.iter().map(row).collect();
-    out.table(["", "ID", "FROM", "RECEIVED", "VIA", "TEXT"], &rows)?;
+    out.table(["NEW", "ID", "FROM", "RECEIVED", "VIA", "TEXT"], &rows)?;
     let unread = reply.messages.iter().filter(|message| !message.read).count();
     let mut summary = count(rows.len() as u64, "message", "messages");
     if unread > 0 {
@@ -102,4 +102,92 @@ fn state(message: &OutboxMessage) -> String {
 
 fn name_or_key(name: &str, key: &str) -> String {
     if name.is_empty() || name == key { short(key).to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::output::printed;
+    use super::*;
+
+    fn received(text: &str) -> InboxMessage {
+        InboxMessage {
+            message_id: "0123456789abcdef0123456789abcdef".into(),
+            from: "elaine".into(),
+            from_identity: "ee".repeat(32),
+            text: text.into(),
+            sent_ms: 1_795_392_000_000,
+            received_ms: 1_795_395_600_000,
+            read: false,
+            via: "link".into(),
+            via_peer: "ab".repeat(32),
+            hops: 2,
+            bundle_id: "cd".repeat(32),
+        }
+    }
+
+    #[test]
+    fn an_inbox_marks_the_unread_and_shows_the_beginnings() {
+        let read = InboxMessage {
+            read: true,
+            from: "ee".repeat(32),
+            via: "xmpp".into(),
+            ..received(&"x".repeat(60))
+        };
+        let reply = InboxReply { messages: vec![read, received("two\nlines\u{1b}[2J")], duplicates: 1 };
+        assert_eq!(
+            printed(|out| inbox(out, &reply)),
+            "\
+NEW  ID                FROM              RECEIVED              VIA   TEXT
+     0123456789abcdef  eeeeeeeeeeeeeeee  2026-11-23T01:00:00Z  xmpp  xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
+*    0123456789abcdef  elaine            2026-11-23T01:00:00Z  link  two lines\\u{1b}[2J
+2 messages, 1 unread; 1 duplicate copy dropped
+"
+        );
+    }
+
+    #[test]
+    fn a_message_is_shown_with_its_way_and_all_its_lines() {
+        assert_eq!(
+            printed(|out| message(out, &received("two\nlines\u{7}"))),
+            format!(
+                "\
+from      elaine (eeeeeeeeeeeeeeee)
+sent      2026-11-23T00:00:00Z
+received  2026-11-23T01:00:00Z
+via       link, handed over by node abababababababab
+hops      2
+message   0123456789abcdef0123456789abcdef
+bundle    {}
+
+two
+lines\\u{{7}}
+",
+                "cd".repeat(32)
+            )
+        );
+    }
+
+    #[test]
+    fn an_outbox_says_how_far_each_message_has_come() {
+        let waiting = OutboxMessage {
+            to: "jerry".into(),
+            state: "handed over".into(),
+            hand_overs: 2,
+            ..Default::default()
+        };
+        let delivered =
+            OutboxMessage { state: "delivered".into(), delivered_ms: 1_795_392_000_000, ..waiting.clone() };
+        let refused =
+            OutboxMessage { state: "refused".into(), refusal: "no such user".into(), ..waiting.clone() };
+        assert_eq!(
+            printed(|out| outbox(out, &OutboxReply { messages: vec![waiting, delivered, refused] })),
+            "\
+ID  TO     SENT  STATE                           HANDED OVER  TEXT
+    jerry  -     handed over                     2
+    jerry  -     delivered 2026-11-23T00:00:00Z  2
+    jerry  -     refused: no such user           2
+3 messages, 1 delivered
+"
+        );
+    }
 }

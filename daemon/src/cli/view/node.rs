@@ -97,3 +97,74 @@ fn transport(transport: &TransportStatus) -> String {
 fn with_problem(line: String, problem: &str) -> String {
     if problem.is_empty() { line } else { format!("{line}: {problem}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::output::printed;
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_it_holds() {
+        let mut happened =
+            Event { seq: 7, time_ms: 1_795_392_000_000, kind: "handed over".into(), ..Default::default() };
+        assert_eq!(printed(|out| event(out, &happened)), "2026-11-23T00:00:00Z 7 handed over\n");
+        happened.bundle_id = "0123456789abcdef0123".into();
+        happened.copies = 3;
+        happened.contact = "Jerry\n\u{1b}[31m".into();
+        assert_eq!(
+            printed(|out| event(out, &happened)),
+            "2026-11-23T00:00:00Z 7 handed over bundle=0123456789abcdef copies=3 contact=Jerry \\u{1b}[31m\n"
+        );
+    }
+
+    #[test]
+    fn neighbours_are_rows_and_a_stranger_is_a_dash() {
+        let kramer = Neighbour {
+            node_key: "ab".repeat(32),
+            transport: "quic".into(),
+            address: "[fe80::1%2]:4001".into(),
+            since_ms: 1_795_392_000_000,
+            contact: String::new(),
+        };
+        let reply = NeighboursReply { neighbours: vec![kramer] };
+        assert_eq!(
+            printed(|out| neighbours(out, &reply)),
+            "\
+NODE              CONTACT  TRANSPORT  ADDRESS           SINCE
+abababababababab  -        quic       [fe80::1%2]:4001  2026-11-23T00:00:00Z
+1 neighbour
+"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_uplink_is_said() {
+        let reply = StatusReply {
+            uplink: Some(Uplink {
+                jid: "elaine@subway".into(),
+                state: "refused".into(),
+                problem: "the password is wrong; write it to account.password_file".into(),
+                bridge: "bridge.subway".into(),
+                registered: false,
+            }),
+            transports: vec![TransportStatus {
+                name: "quic".into(),
+                state: "listening".into(),
+                problem: String::new(),
+            }],
+            recovery: "rebuilt 2 indexes".into(),
+            ..Default::default()
+        };
+        let shown = printed(|out| status(out, &reply));
+        let lines = [
+            "uplink     refused as elaine@subway, not registered with bridge bridge.subway: the password is wrong; \
+             write it to account.password_file\n",
+            "transport  quic listening\n",
+            "recovered  rebuilt 2 indexes\n",
+        ];
+        for line in lines {
+            assert!(shown.contains(line), "no {line} in\n{shown}");
+        }
+        assert!(printed(|out| status(out, &StatusReply::default())).contains("uplink    none\n"));
+    }
+}
