@@ -108,7 +108,7 @@ pub(super) enum ContactCommand {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct SendArgs {
-    /// A contact's name, JID, or identity key
+    /// A contact's name, JID, or identity key (8 digits of it or more)
     pub(super) to: String,
     /// The text; without it, or with -, the standard input to its end
     #[arg(conflicts_with = "lines")]

@@ -19,9 +19,10 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// The largest reply: an inbox is one message. The daemon is ours, the limit stops a runaway, not an attack.
 const REPLY_BYTES_MAX: usize = 256 << 20;
 
-/// What a request was about, for the remedy when the daemon answers "not found".
+/// What a request was about, for a remedy where the daemon gives none.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum About {
+    Card,
     Contact,
     Message,
     Bundle,
@@ -94,6 +95,7 @@ impl Daemon {
 impl About {
     fn remedy(self) -> Option<&'static str> {
         match self {
+            Self::Card => Some("copy the whole text that `pigeon card show` prints on the other node"),
             Self::Contact => {
                 Some("`pigeon contact list` shows the contacts, `pigeon card import CARD` adds one")
             }
@@ -118,6 +120,7 @@ fn refused(about: About, status: &Status) -> CliError {
         Code::Internal | Code::DataLoss | Code::Unknown => {
             (ExitStatus::Refused, Some("look at the daemon's log"))
         }
+        Code::InvalidArgument if matches!(about, About::Card) => (ExitStatus::Refused, about.remedy()),
         _ => (ExitStatus::Refused, None),
     };
     let (message, remedy) = split(status.message());

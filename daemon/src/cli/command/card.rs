@@ -62,7 +62,7 @@ pub(super) async fn show(daemon: &Daemon, with_qr: WithQr, out: &mut Out) -> Res
 /// Adds or renews the contact of `card`.
 pub(super) async fn import(daemon: &Daemon, card: String, out: &mut Out) -> Result<(), CliError> {
     let request = api::ImportCardRequest { card };
-    let contact = daemon.answer(About::Contact, daemon.client().import_card(request)).await?;
+    let contact = daemon.answer(About::Card, daemon.client().import_card(request)).await?;
     show_reply(out, &contact, view::contacts::imported)
 }
 

@@ -40,7 +40,7 @@ pub(in super::super) fn status(out: &mut Out, reply: &StatusReply) -> Result<(),
     let mut pairs = vec![
         ("name", or_dash(&reply.name)),
         ("identity", reply.identity.clone()),
-        ("node key", reply.node_key.clone()),
+        ("node key", or_dash(&reply.node_key)),
         ("version", reply.version.clone()),
         ("up for", span(reply.uptime_s)),
         ("clock", reply.clock.clone()),
