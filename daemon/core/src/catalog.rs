@@ -15,7 +15,7 @@ pub struct BundleMeta {
     pub message: MessageDigest,
     /// Bytes of the fixed form.
     pub size: u32,
-    /// Unix seconds after which nobody may hold it.
+    /// Unix seconds from which on nobody may hold it.
     pub expires_s: u64,
     /// Unix seconds of creation; `None` where the author had no clock.
     pub creation_s: Option<u64>,

@@ -90,7 +90,7 @@ impl Clock {
     /// Whether nobody may hold the bundle any more. A node with a clock ignores age when the creation time
     /// is set.
     pub(crate) fn expired(&self, now: Now, meta: &BundleMeta, entry: &Entry) -> bool {
-        if now.wall_s.is_some_and(|wall_s| wall_s > meta.expires_s) {
+        if now.wall_s.is_some_and(|wall_s| wall_s >= meta.expires_s) {
             return true;
         }
         let age_counts = now.wall_s.is_none() || meta.creation_s.is_none();
@@ -160,8 +160,8 @@ mod tests {
         entry.age_s = 1_000_000;
         let meta = meta(Some(19_999 * DAY_S));
         let wall = |wall_s| Now { mono_ms: 0, wall_s: Some(wall_s) };
-        assert!(!clock.expired(wall(meta.expires_s), &meta, &entry));
-        assert!(clock.expired(wall(meta.expires_s + 1), &meta, &entry));
+        assert!(!clock.expired(wall(meta.expires_s - 1), &meta, &entry));
+        assert!(clock.expired(wall(meta.expires_s), &meta, &entry));
         entry.age_s = 0;
         entry.received_wall_s = Some(meta.expires_s);
         assert_eq!(clock.age_s(wall(meta.expires_s), &meta, &entry), 3600 + DAY_S);

@@ -78,8 +78,7 @@ impl Core {
     }
 
     fn expire_bundles(&mut self, cx: &mut Context<'_>, wall_s: u64, ops: &mut Vec<StoreOp>) -> Flow<bool> {
-        // "after the end": a bundle may live in its last second.
-        let expired = cx.catalog.expiring(wall_s.saturating_sub(1), BATCH_MAX)?;
+        let expired = cx.catalog.expiring(wall_s, BATCH_MAX)?;
         let more = expired.len() == BATCH_MAX;
         for id in expired {
             if self.entry(cx, &id)?.is_some() {
@@ -90,11 +89,11 @@ impl Core {
     }
 
     fn forget_tombstones(&mut self, cx: &Context<'_>, wall_s: u64, ops: &mut Vec<StoreOp>) -> Flow<bool> {
-        let old = cx.catalog.expiring_tombstones(wall_s.saturating_sub(1), BATCH_MAX)?;
+        let old = cx.catalog.expiring_tombstones(wall_s, BATCH_MAX)?;
         let more = old.len() == BATCH_MAX;
         ops.extend(old.into_iter().map(|commitment| StoreOp::ForgetTombstone { commitment }));
-        if self.tombstones.to_bridge.iter().any(|owed| owed.expires_s < wall_s) {
-            self.tombstones.to_bridge.retain(|owed| owed.expires_s >= wall_s);
+        if self.tombstones.to_bridge.iter().any(|owed| owed.expires_s <= wall_s) {
+            self.tombstones.to_bridge.retain(|owed| owed.expires_s > wall_s);
             let value = self.tombstones.owed_bytes();
             ops.push(StoreOp::SetState { key: crate::tombstones::STATE_KEY.into(), value });
         }

@@ -18,8 +18,9 @@ pub const UPLOADS_MAX: usize = 8;
 pub const VERDICT_TIMEOUT_MS: u64 = 120_000;
 /// Bundles that wait for an upload; the rest is found in the store when these are through.
 pub const UPLOAD_QUEUE_MAX: usize = 1024;
-/// Entries looked at in one go.
+/// Entries read in one go, and how many times for one event.
 pub(crate) const SCAN_PAGE: usize = 256;
+const SCAN_PAGES_MAX: usize = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Scan {
@@ -102,9 +103,17 @@ impl Core {
             return Ok(());
         }
         self.retry_uploads(cx.now.mono_ms);
-        if self.uplink.has_room() && self.uplink.scan != Scan::Done {
+        for _ in 0..SCAN_PAGES_MAX {
+            self.start_uploads(cx)?;
+            if !self.uplink.has_room() || self.uplink.scan == Scan::Done {
+                break;
+            }
             self.scan_for_uplink(cx)?;
         }
+        self.start_uploads(cx)
+    }
+
+    fn start_uploads(&mut self, cx: &mut Context<'_>) -> Flow {
         while self.uplink.in_flight.len() < UPLOADS_MAX {
             let Some(bundle) = self.uplink.queue.pop_front() else { break };
             let Some(entry) = self.entry(cx, &bundle)? else { continue };

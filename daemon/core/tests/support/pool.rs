@@ -1,0 +1,110 @@
+//! Real sealed bundles, made once for a test program: sealing is slower than simulating.
+
+use std::sync::OnceLock;
+
+use pigeon_bundle::{
+    BridgeCard, BridgeCardFields, BridgeIdentity, Bundle, Card, CardFields, Draft, Epoch, Identity,
+    LIFETIME_DEFAULT_S, MailboxSecret, MessageId, PrekeyRing, Reveal, SecretRandom, Tag, UplinkDraft, seal,
+};
+use rand_chacha::ChaCha12Rng;
+use rand_core::{Rng, SeedableRng};
+
+/// Wall time of all pools' bundles, Unix seconds: noon of a day.
+pub const WALL_S: u64 = 20_700 * 86_400 + 12 * 3_600;
+/// Recipients in the pool.
+pub const RECIPIENTS: usize = 6;
+/// Messages for each of them.
+pub const MESSAGES: usize = 6;
+
+/// A message of the pool.
+pub struct Message {
+    pub bundle: Bundle,
+    pub reveal: Reveal,
+    pub recipient: usize,
+}
+
+/// Messages, by recipient.
+pub struct Pool {
+    pub messages: Vec<Message>,
+    pub tags: Vec<Tag>,
+}
+
+struct TestRandom(ChaCha12Rng);
+
+impl SecretRandom for TestRandom {
+    fn fill(&mut self, out: &mut [u8]) {
+        self.0.fill_bytes(out);
+    }
+}
+
+/// The pool, made at first use.
+pub fn pool() -> &'static Pool {
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    POOL.get_or_init(make)
+}
+
+/// Message `number` for `recipient`.
+pub fn message(recipient: usize, number: usize) -> &'static Message {
+    &pool().messages[recipient * MESSAGES + number]
+}
+
+fn make() -> Pool {
+    let mut random = TestRandom(ChaCha12Rng::from_seed([42; 32]));
+    let author = Identity::generate(&mut random);
+    let bridge = bridge_card(&mut random);
+    let mut pool = Pool { messages: Vec::new(), tags: Vec::new() };
+    for recipient in 0..RECIPIENTS {
+        let card = card(&mut random, recipient);
+        pool.tags.push(card.mailbox_secret().tag(Epoch::at(WALL_S)));
+        for number in 0..MESSAGES {
+            // From one segment to four, and not all of them may go up.
+            let content = vec![7; [40, 300, 20_000, 3_000, 60, 50_000][number]];
+            let uplink = (number % 3 != 2).then_some(UplinkDraft {
+                bridge: &bridge,
+                author_jid: "author@example.org",
+                recipient_jid: "recipient@example.org",
+                message_id: MessageId([3; 16]),
+                sent_ms: WALL_S * 1000,
+            });
+            let draft = Draft {
+                recipient: &card,
+                content: &content,
+                created_s: Some(WALL_S),
+                epoch: Epoch::at(WALL_S),
+                lifetime_s: LIFETIME_DEFAULT_S,
+                uplink,
+            };
+            let sealed = seal(&author, &draft, &mut random).unwrap();
+            pool.messages.push(Message { bundle: sealed.bundle, reveal: sealed.reveal, recipient });
+        }
+    }
+    pool
+}
+
+fn card(random: &mut TestRandom, recipient: usize) -> Card {
+    let identity = Identity::generate(random);
+    let ring = PrekeyRing::generate(WALL_S, random);
+    let prekey = ring.current().unwrap();
+    let mut secret = [0; 32];
+    random.fill(&mut secret);
+    let fields = CardFields {
+        name: format!("recipient {recipient}"),
+        jids: vec!["recipient@example.org".into()],
+        bridges: vec!["bridge.example.org".into()],
+        mailbox_secret: MailboxSecret(secret),
+        prekey: prekey.public(),
+        prekey_expires_s: prekey.expires_s(),
+        issued_s: WALL_S,
+    };
+    Card::issue(&identity, &fields).unwrap()
+}
+
+fn bridge_card(random: &mut TestRandom) -> BridgeCard {
+    let fields = BridgeCardFields {
+        domain: "bridge.example.org".into(),
+        issued_s: WALL_S,
+        expires_s: WALL_S + 90 * 86_400,
+        shards: Vec::new(),
+    };
+    BridgeIdentity::generate(random).card(&fields).unwrap()
+}
