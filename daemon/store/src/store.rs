@@ -1,0 +1,282 @@
+//! The handle that everything outside this crate holds.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::oneshot;
+
+use crate::catalog::value_at;
+use crate::engine::SyncFn;
+use crate::error::StoreError;
+use crate::layout::{RECORD, SLED_DIR, key, record_key};
+use crate::live::{Live, ReadError};
+use crate::lock::Lock;
+use crate::opening::{self, Opened};
+use crate::report::RecoveryReport;
+use crate::stats::{Stats, disk_bytes};
+use crate::transaction::{RECORD_KEY_MAX, Table, Transaction, limit};
+use crate::value;
+use crate::writer::{Job, Message, Progress, Writer};
+
+/// Most transactions that may wait for the disk.
+pub const QUEUE_TRANSACTIONS_MAX: usize = 1_024;
+/// Most bytes that may wait for the disk.
+pub const QUEUE_BYTES_MAX: u64 = 32 << 20;
+
+/// Key and value of a record.
+pub type Record = (Vec<u8>, Vec<u8>);
+
+/// What a store may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// Memory for sled's page cache in bytes.
+    pub cache_bytes: u64,
+    /// Most bytes of bundles and records together, as written by callers. The disk may hold some two to three times
+    /// that: sled rewrites pages and gives space back late.
+    pub quota_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    /// 16 MiB of memory, 1 GiB of data.
+    fn default() -> Self {
+        Self { cache_bytes: 16 << 20, quota_bytes: 1 << 30 }
+    }
+}
+
+/// The durable store of a node or a bridge. Clones share it.
+///
+/// 1. [`Store::open`] takes the directory for this process, checks what is there and says what it found.
+/// 2. [`Store::commit`] writes a [`Transaction`]: its future ends when it is on the disk, or with the reason why nothing
+///    of it is.
+/// 3. [`pigeon_core::Catalog`], [`Store::record`] and [`Store::records`] look things up, blocking the caller for as
+///    long as sled reads. They may show a transaction that is not yet acknowledged.
+/// 4. [`Store::close`] waits for what is queued. Without it the last clone's drop does the same, and waits too.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    live: Arc<Live>,
+    progress: Arc<Progress>,
+    quota_bytes: u64,
+    queue: Mutex<Option<SyncSender<Message>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    lock: Mutex<Option<Lock>>,
+}
+
+impl Store {
+    /// Opens or creates the store in `dir`, which nothing else may use meanwhile. Blocks; after a crash it reads the
+    /// whole store once.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`], [`StoreError::DiskFull`], [`StoreError::NewerSchema`], and what the file system refuses.
+    /// Damage is no error: it is repaired or set aside, and the report says so.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<(Self, RecoveryReport), StoreError> {
+        Self::open_with(dir, options, Arc::new(std::fs::File::sync_data))
+    }
+
+    /// [`Store::open`] with another way to make a file durable, for tests that count or fail it.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    #[doc(hidden)]
+    pub fn open_with(
+        dir: &Path,
+        options: StoreOptions,
+        sync: SyncFn,
+    ) -> Result<(Self, RecoveryReport), StoreError> {
+        let Opened { engine, counters, mark, lock, report } = opening::open(dir, options.cache_bytes, &sync)?;
+        let live = Arc::new(Live::new(dir, engine));
+        let progress = Arc::new(Progress::default());
+        let writer = Writer {
+            live: Arc::clone(&live),
+            progress: Arc::clone(&progress),
+            sync,
+            mark,
+            cache_bytes: options.cache_bytes,
+            quota_bytes: options.quota_bytes,
+            counters,
+            down: false,
+            fatal: None,
+        };
+        let (sender, queue) = sync_channel(QUEUE_TRANSACTIONS_MAX);
+        let thread = thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(&queue));
+        let thread = thread.map_err(|error| StoreError::file("start the writer of", dir, error))?;
+        let inner = Inner {
+            live,
+            progress,
+            quota_bytes: options.quota_bytes,
+            queue: Mutex::new(Some(sender)),
+            writer: Mutex::new(Some(thread)),
+            lock: Mutex::new(Some(lock)),
+        };
+        Ok((Self { inner: Arc::new(inner) }, report))
+    }
+
+    pub(crate) fn live(&self) -> &Live {
+        &self.inner.live
+    }
+
+    /// Writes a transaction. It is queued in the order of calls, whether or not the future is polled, and answered in
+    /// that order; the future ends with `Ok` when it is durable.
+    ///
+    /// # Errors
+    /// With an error nothing of it is in the store, and later transactions are not concerned. There are two exceptions,
+    /// both after a failing disk ([`StoreError::Engine`], [`StoreError::SyncFailed`]) that could not be read again at
+    /// once: the transaction may then turn out to be there when the store has been opened again.
+    pub fn commit(
+        &self,
+        transaction: Transaction,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static + use<> {
+        let queued = self.inner.enqueue(transaction);
+        async move { queued?.await.unwrap_or(Err(StoreError::Closed)) }
+    }
+
+    /// [`Store::commit`] for callers without a runtime. Must not be called from async code.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn commit_blocking(&self, transaction: Transaction) -> Result<(), StoreError> {
+        self.inner.enqueue(transaction)?.blocking_recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// The value of a record.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] and other failures to read, never for a record that is not there.
+    pub fn record(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        limit("the key of a record", key.len(), RECORD_KEY_MAX)?;
+        let key = record_key(table, key);
+        self.live().read("record", |tree| value_at(tree, &key))
+    }
+
+    /// At most `limit` records of a table with keys greater than `after`, in the order of their keys.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn records(
+        &self,
+        table: Table,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let table = table.number();
+        let start = match after {
+            // The first key behind `after` is `after` and a zero.
+            Some(after) => key(RECORD, &[&[table], after, &[0]]),
+            None => key(RECORD, &[&[table]]),
+        };
+        self.live().read("record", |tree| {
+            let mut found = Vec::new();
+            for item in tree.range(start..key(RECORD, &[&[table + 1]])).take(limit) {
+                let (key, head) = item?;
+                let value = value::complete(tree, &key, &head)??;
+                found.push((key.get(2..).ok_or(ReadError::Damaged)?.to_vec(), value));
+            }
+            Ok(found)
+        })
+    }
+
+    /// Figures for people and metrics.
+    ///
+    /// # Errors
+    /// The store or its directory cannot be read.
+    pub fn stats(&self) -> Result<Stats, StoreError> {
+        let counters = self.live().read("counter", Self::counters)?;
+        let dir = self.live().dir().join(SLED_DIR);
+        let progress = &self.inner.progress;
+        Ok(Stats {
+            usage: counters.usage,
+            record_bytes: counters.record_bytes,
+            live_bytes: counters.live_bytes(),
+            quota_bytes: self.inner.quota_bytes,
+            transactions: counters.transactions,
+            groups: progress.groups.load(Ordering::Relaxed),
+            syncs: progress.syncs.load(Ordering::Relaxed),
+            queued: progress.queued.load(Ordering::Relaxed),
+            disk_bytes: disk_bytes(&dir).map_err(|error| StoreError::file("list", &dir, error))?,
+        })
+    }
+
+    /// Writes what is queued, notes that the store was closed properly, and lets go of the directory. Other clones answer
+    /// [`StoreError::Closed`] from then on. Blocks.
+    ///
+    /// # Errors
+    /// The last write failed; what was acknowledged is not concerned.
+    pub fn close(self) -> Result<(), StoreError> {
+        let (sender, answer) = sync_channel(1);
+        let queue = lock(&self.inner.queue).take();
+        let result = match queue {
+            // The queue may be full: this waits for its turn. A writer that is gone has nothing to close.
+            Some(queue) if queue.send(Message::Close(sender)).is_ok() => {
+                answer.recv().unwrap_or(Err(StoreError::Closed))
+            }
+            _ => Ok(()),
+        };
+        self.inner.let_go();
+        result
+    }
+}
+
+impl Inner {
+    fn enqueue(
+        &self,
+        transaction: Transaction,
+    ) -> Result<oneshot::Receiver<Result<(), StoreError>>, StoreError> {
+        let bytes = transaction.bytes();
+        let (answer, receiver) = oneshot::channel();
+        // Held over the send: two callers keep their order, and the limit on bytes holds.
+        let queue = lock(&self.queue);
+        let sender = queue.as_ref().ok_or(StoreError::Closed)?;
+        let queued = self.progress.queued_bytes.load(Ordering::Relaxed);
+        if queued > 0 && queued + bytes > QUEUE_BYTES_MAX {
+            return Err(self.busy());
+        }
+        self.progress.queued.fetch_add(1, Ordering::Relaxed);
+        self.progress.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        match sender.try_send(Message::Commit(Job { transaction, bytes, answer })) {
+            Ok(()) => Ok(receiver),
+            Err(error) => {
+                self.progress.queued.fetch_sub(1, Ordering::Relaxed);
+                self.progress.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                Err(match error {
+                    TrySendError::Full(_) => self.busy(),
+                    TrySendError::Disconnected(_) => StoreError::Closed,
+                })
+            }
+        }
+    }
+
+    fn busy(&self) -> StoreError {
+        let transactions =
+            usize::try_from(self.progress.queued.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        StoreError::Busy { transactions, bytes: self.progress.queued_bytes.load(Ordering::Relaxed) }
+    }
+
+    /// Waits for the writer, which ends once nobody can ask any more, then gives the directory free.
+    fn let_go(&self) {
+        lock(&self.queue).take();
+        if let Some(writer) = lock(&self.writer).take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
+        }
+        lock(&self.lock).take();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+/// What these mutexes hold is whole at any time: a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
