@@ -2,7 +2,23 @@
 //!
 //! `docs/architecture.md` is the map. Each binary's `main` is one screen; what they do lives here.
 
+pub mod api;
 pub mod bridge;
 pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod connectivity;
+pub mod daemon;
+pub mod events;
+pub mod input;
+pub mod keys;
+pub mod links;
+pub mod mailbox;
+pub mod neighbours;
+pub mod node;
+pub mod notices;
 pub mod paths;
 pub mod random;
+pub mod shell;
+pub mod transports;
+pub mod uplink;

@@ -6,7 +6,6 @@
 //! It leaves no process, namespace or file behind.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
-mod cast;
 mod report;
 mod story;
 
@@ -16,7 +15,7 @@ use std::time::Duration;
 use pigeon_harness::Result;
 use pigeon_harness::sandbox::{self, Sandbox};
 
-use cast::Cast;
+use pigeon_harness::Cast;
 use report::Tally;
 use story::Story;
 
@@ -76,7 +75,7 @@ fn play(state: &std::path::Path, broken: Break) -> Result<ExitCode> {
     if let Err(error) = &told {
         eprintln!("demo: stopped in step {}: {error}", story.step());
         if broken == Break::Nothing {
-            cast.print_logs();
+            eprint!("{}", cast.log_tails());
         }
     }
     let tally = report::tally(&cast);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use pigeon_harness::Event;
 use pigeon_harness::node::text_of;
 
-use crate::cast::{Actor, Cast};
+use pigeon_harness::cast::{Actor, Cast};
 
 /// The counts of the last line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

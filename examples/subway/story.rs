@@ -6,9 +6,9 @@ use pigeon_harness::node::text_of;
 use pigeon_harness::watch::Mark;
 use pigeon_harness::{Event, HarnessError, Result};
 
-use crate::cast::{Actor, Cast};
 use crate::report::{Sent, messages};
 use crate::{Break, PATIENCE, PATIENCE_BROKEN};
+use pigeon_harness::cast::{Actor, Cast};
 
 const FIRST_THREE: [&str; 3] =
     ["the 6 train is stuck at 33rd", "start dinner without me", "and save me a black and white cookie"];

@@ -15,6 +15,7 @@
 //! Every process started here is killed when its value is dropped, and by the kernel when this process dies.
 
 pub mod bridge;
+pub mod cast;
 pub mod daemon;
 pub mod error;
 pub mod event;
@@ -32,6 +33,7 @@ pub mod wait;
 pub mod watch;
 
 pub use bridge::{Bridge, BridgeSpec};
+pub use cast::{Actor, Cast};
 pub use daemon::Daemon;
 pub use error::{HarnessError, Result};
 pub use event::Event;

@@ -1,15 +1,13 @@
-//! Who is there, and what connects them.
+//! The people of the subway story, for the demo and the whole-program tests: who is there, and what connects them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use pigeon_harness::netns::{Host, Interface, Segment, World};
-use pigeon_harness::progress::Progress;
-use pigeon_harness::{
-    Account, Bridge, BridgeSpec, Event, HarnessError, Node, NodeSpec, Prosody, ProsodySpec, Result,
-};
+use crate::netns::{Host, Interface, Segment, World};
+use crate::progress::Progress;
+use crate::{Account, Bridge, BridgeSpec, Event, HarnessError, Node, NodeSpec, Prosody, ProsodySpec, Result};
 
 const DOMAIN: &str = "example.org";
 /// The server's own address, which everybody reaches by a cable of their own.
@@ -20,34 +18,35 @@ const REGISTER_MAX: Duration = Duration::from_secs(40);
 const STEPS: u64 = 3 + 2 * 4;
 
 /// One person's node and the networks that it may be on.
-pub(crate) struct Actor {
+pub struct Actor {
     /// The daemon.
-    pub(crate) node: Node,
+    pub node: Node,
     /// Its key on links, for reading events.
-    pub(crate) key: String,
+    pub key: String,
     /// A cable to the server, shared with nobody.
-    pub(crate) internet: Interface,
+    pub internet: Interface,
     /// The platform; jerry has none.
-    pub(crate) platform: Option<Interface>,
+    pub platform: Option<Interface>,
     /// Jerry's street; only he and kramer get there.
-    pub(crate) street: Option<Interface>,
+    pub street: Option<Interface>,
 }
 
 /// Everything that runs. Fields are dropped in this order: first the daemons, last the network.
-pub(crate) struct Cast {
+pub struct Cast {
     /// Writes.
-    pub(crate) elaine: Actor,
+    pub elaine: Actor,
     /// Carries first.
-    pub(crate) kramer: Actor,
+    pub kramer: Actor,
     /// Carries the same, later.
-    pub(crate) newman: Actor,
+    pub newman: Actor,
     /// Is written to.
-    pub(crate) jerry: Actor,
+    pub jerry: Actor,
     /// Delivers in elaine's name.
-    pub(crate) bridge: Bridge,
+    pub bridge: Bridge,
     /// The XMPP server.
-    pub(crate) prosody: Prosody,
-    _world: World,
+    pub prosody: Prosody,
+    /// The hosts and networks, for tests that need more of them.
+    pub world: World,
 }
 
 /// A host with its interfaces, before its daemon runs.
@@ -59,8 +58,11 @@ struct Seat {
 }
 
 impl Cast {
-    /// Starts everything and waits until each node is registered with the bridge.
-    pub(crate) fn assemble(state: &Path) -> Result<Self> {
+    /// Starts everything and waits until each node is registered with the bridge. State goes below `state`.
+    ///
+    /// # Errors
+    /// When something does not start, or is not registered in 40 s.
+    pub fn assemble(state: &Path) -> Result<Self> {
         let progress = Progress::new("starting", STEPS);
         let world = World::new();
         let server = world.host("server")?;
@@ -73,36 +75,42 @@ impl Cast {
         let bridge = Bridge::start(&server, &spec, &prosody, state)?;
         progress.done("pigeon-bridge");
         let [elaine, kramer, newman, jerry] = start_all(seats, &prosody, state, &progress)?;
-        Ok(Self { elaine, kramer, newman, jerry, bridge, prosody, _world: world })
+        Ok(Self { elaine, kramer, newman, jerry, bridge, prosody, world })
     }
 
     /// All four.
-    pub(crate) fn all(&self) -> [&Actor; 4] {
+    #[must_use]
+    pub fn all(&self) -> [&Actor; 4] {
         [&self.elaine, &self.kramer, &self.newman, &self.jerry]
     }
 
     /// Whose node key this is.
-    pub(crate) fn name_of(&self, key: &str) -> &str {
+    #[must_use]
+    pub fn name_of(&self, key: &str) -> &str {
         self.all().into_iter().find(|actor| actor.key == key).map_or("somebody", Actor::name)
     }
 
     /// The ends of all logs, for a failure that was not asked for.
-    pub(crate) fn print_logs(&self) {
+    #[must_use]
+    pub fn log_tails(&self) -> String {
         let daemons = self.all().map(|actor| (actor.name(), actor.node.daemon()));
-        for (name, daemon) in daemons.into_iter().chain([("pigeon-bridge", self.bridge.daemon())]) {
-            eprintln!("--- the end of {name}'s log\n{}", daemon.log_tail());
-        }
+        let all = daemons.into_iter().chain([("pigeon-bridge", self.bridge.daemon())]);
+        all.map(|(name, daemon)| format!("--- the end of {name}'s log\n{}\n", daemon.log_tail())).collect()
     }
 }
 
 impl Actor {
     /// The person's name.
-    pub(crate) fn name(&self) -> &str {
+    #[must_use]
+    pub fn name(&self) -> &str {
         self.node.name()
     }
 
     /// The first event like this since the start.
-    pub(crate) fn wait(
+    ///
+    /// # Errors
+    /// When it does not happen within `patience`.
+    pub fn wait(
         &self,
         patience: Duration,
         what: &str,

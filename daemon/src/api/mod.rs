@@ -1,0 +1,226 @@
+//! The local API: gRPC over a Unix socket (`proto/proto/pigeon/v1/pigeon.proto`).
+
+mod convert;
+pub mod socket;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use pigeon_core::Catalog;
+use pigeon_proto::api;
+use pigeon_proto::api::pigeon_server::Pigeon;
+use pigeon_store::Store;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::clock::{Clock, mono_ms};
+use crate::config::Config;
+use crate::events::EventLog;
+use crate::mailbox::{Mailbox, MailboxError};
+use crate::neighbours::Neighbours;
+use crate::transports::Transports;
+use crate::uplink::UplinkState;
+use convert::{bundle_detail, bundle_id, bundle_summary, contact, inbox_message, outbox_message, status_of};
+
+/// Submissions of one stream that are sealed and committed at a time.
+const SUBMITS_IN_FLIGHT_MAX: usize = 64;
+/// Bundles in one page at most.
+const PAGE_MAX: u32 = 1_000;
+const PAGE_DEFAULT: u32 = 100;
+
+/// What the API reads and drives.
+pub struct Service {
+    /// Configuration the daemon runs with.
+    pub config: Arc<Config>,
+    /// Sends and receives.
+    pub mailbox: Arc<Mailbox>,
+    /// Bundles.
+    pub store: Store,
+    /// Events.
+    pub events: EventLog,
+    /// Links.
+    pub neighbours: Neighbours,
+    /// Transports.
+    pub transports: Arc<Transports>,
+    /// The account.
+    pub uplink: UplinkState,
+    /// Time.
+    pub clock: Clock,
+    /// What the store had to repair at start.
+    pub recovery: String,
+    /// Start, by [`mono_ms`].
+    pub started_ms: u64,
+    /// Ends the streams when the daemon stops.
+    pub cancel: CancellationToken,
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+async fn send(mailbox: &Mailbox, request: api::SendRequest) -> Result<api::SendReply, MailboxError> {
+    let sent = mailbox.send(&request.to, request.text, request.lifetime_h).await?;
+    Ok(api::SendReply {
+        message_id: sent.message.to_string(),
+        bundle_id: sent.bundle.to_string(),
+        uplink: sent.uplink,
+        tag: request.tag,
+        error: String::new(),
+    })
+}
+
+/// How many tombstones are held, counted page by page.
+fn tombstones(store: &Store) -> Result<u64, MailboxError> {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let page = store.tombstones(after, PAGE_MAX as usize)?;
+        count += page.len() as u64;
+        match page.last() {
+            Some((last, _)) => after = Some(*last),
+            None => return Ok(count),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Pigeon for Service {
+    async fn send(&self, request: Request<api::SendRequest>) -> Reply<api::SendReply> {
+        send(&self.mailbox, request.into_inner()).await.map(Response::new).map_err(|e| status_of(&e))
+    }
+
+    type SendStreamStream = ReplyStream<api::SendReply>;
+
+    async fn send_stream(
+        &self,
+        request: Request<Streaming<api::SendRequest>>,
+    ) -> Reply<Self::SendStreamStream> {
+        let mailbox = self.mailbox.clone();
+        let replies = request
+            .into_inner()
+            .map(move |request| {
+                let mailbox = mailbox.clone();
+                async move {
+                    let request = request?;
+                    let tag = request.tag;
+                    Ok(send(&mailbox, request).await.unwrap_or_else(|error| api::SendReply {
+                        tag,
+                        error: error.to_string(),
+                        ..api::SendReply::default()
+                    }))
+                }
+            })
+            .buffered(SUBMITS_IN_FLIGHT_MAX);
+        Ok(Response::new(Box::pin(replies)))
+    }
+
+    async fn inbox(&self, request: Request<api::InboxRequest>) -> Reply<api::InboxReply> {
+        let messages = self.mailbox.inbox(request.into_inner().unread_only).map_err(|e| status_of(&e))?;
+        let messages = messages.into_iter().map(inbox_message).collect();
+        Ok(Response::new(api::InboxReply { messages, duplicates: self.mailbox.duplicates() }))
+    }
+
+    async fn read(&self, request: Request<api::ReadRequest>) -> Reply<api::InboxMessage> {
+        let message = self.mailbox.read(&request.into_inner().message_id).await.map_err(|e| status_of(&e))?;
+        Ok(Response::new(inbox_message(message)))
+    }
+
+    async fn outbox(&self, _: Request<api::OutboxRequest>) -> Reply<api::OutboxReply> {
+        let messages = self.mailbox.outbox().map_err(|e| status_of(&e))?;
+        Ok(Response::new(api::OutboxReply { messages: messages.into_iter().map(outbox_message).collect() }))
+    }
+
+    async fn identity(&self, _: Request<api::IdentityRequest>) -> Reply<api::IdentityReply> {
+        let card = self.mailbox.card();
+        Ok(Response::new(api::IdentityReply {
+            identity: self.mailbox.identity().to_string(),
+            name: self.config.name.clone(),
+            jid: self.config.account.iter().map(|account| account.jid.clone()).collect(),
+            card: card.map(|card| card.to_text()).unwrap_or_default(),
+        }))
+    }
+
+    async fn import_card(&self, request: Request<api::ImportCardRequest>) -> Reply<api::Contact> {
+        let added = self.mailbox.import_card(&request.into_inner().card).await.map_err(|e| status_of(&e))?;
+        Ok(Response::new(contact(&added)))
+    }
+
+    async fn contacts(&self, _: Request<api::ContactsRequest>) -> Reply<api::ContactsReply> {
+        let contacts = self.mailbox.contacts().iter().map(contact).collect();
+        Ok(Response::new(api::ContactsReply { contacts }))
+    }
+
+    async fn bundles(&self, request: Request<api::BundlesRequest>) -> Reply<api::BundlesReply> {
+        let request = request.into_inner();
+        let limit = if request.limit == 0 { PAGE_DEFAULT } else { request.limit.min(PAGE_MAX) };
+        let after = match request.after.as_str() {
+            "" => None,
+            id => Some(
+                id.parse().map_err(|_| Status::invalid_argument(format!("after: {id:?} is no bundle id")))?,
+            ),
+        };
+        let page = self.store.page(after, limit as usize).map_err(|e| status_of(&e.into()))?;
+        let next = if page.len() < limit as usize { None } else { page.last().map(|(id, _)| id.to_string()) };
+        let bundles =
+            page.iter().map(|(id, entry)| bundle_summary(&self.store, id, entry)).collect::<Result<_, _>>();
+        let bundles = bundles.map_err(|e| status_of(&e))?;
+        Ok(Response::new(api::BundlesReply { bundles, next: next.unwrap_or_default() }))
+    }
+
+    async fn bundle(&self, request: Request<api::BundleRequest>) -> Reply<api::BundleDetail> {
+        let id = bundle_id(&self.store, &request.into_inner().bundle_id)?;
+        bundle_detail(&self.store, &id, self.clock.day_s()).map(Response::new)
+    }
+
+    async fn bundle_stats(&self, _: Request<api::BundleStatsRequest>) -> Reply<api::BundleStatsReply> {
+        let stats = self.store.stats().map_err(|e| status_of(&e.into()))?;
+        Ok(Response::new(api::BundleStatsReply {
+            own: stats.usage.own.bundles,
+            contact: stats.usage.contacts.bundles,
+            stranger: stats.usage.strangers.bundles,
+            bytes: stats.usage.bytes(),
+            tombstones: tombstones(&self.store).map_err(|e| status_of(&e))?,
+            disk_bytes: stats.disk_bytes,
+            quota_bytes: self.config.store.quota_bytes,
+        }))
+    }
+
+    async fn neighbours(&self, _: Request<api::NeighboursRequest>) -> Reply<api::NeighboursReply> {
+        Ok(Response::new(api::NeighboursReply { neighbours: self.neighbours.list() }))
+    }
+
+    async fn status(&self, _: Request<api::StatusRequest>) -> Reply<api::StatusReply> {
+        let internal = |e: MailboxError| status_of(&e);
+        let outbox = self.mailbox.outbox().map_err(internal)?;
+        let waiting = outbox.iter().filter(|m| m.state == "waiting" || m.state == "handed over").count();
+        let unread = self.mailbox.inbox(true).map_err(internal)?.len();
+        let stats = self.store.stats().map_err(|e| status_of(&e.into()))?;
+        let usage = stats.usage;
+        Ok(Response::new(api::StatusReply {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            name: self.config.name.clone(),
+            identity: self.mailbox.identity().to_string(),
+            node_key: self.transports.node_key().map(|key| key.to_string()).unwrap_or_default(),
+            uptime_s: mono_ms().saturating_sub(self.started_ms) / 1000,
+            clock: self.clock.source().as_str().to_owned(),
+            uplink: Some(self.uplink.get()),
+            transports: self.transports.status(),
+            outbox_waiting: waiting as u64,
+            inbox_unread: unread as u64,
+            bundles: usage.own.bundles + usage.contacts.bundles + usage.strangers.bundles,
+            recovery: self.recovery.clone(),
+        }))
+    }
+
+    type WatchStream = ReplyStream<api::Event>;
+
+    async fn watch(&self, request: Request<api::WatchRequest>) -> Reply<Self::WatchStream> {
+        let request = request.into_inner();
+        let since = (request.replay || request.since > 0).then_some(request.since);
+        let (kept, live) = self.events.subscribe(since);
+        let live = BroadcastStream::new(live).filter_map(|event| async move { event.ok().map(Ok) });
+        let stop = self.cancel.clone().cancelled_owned();
+        let events = futures::stream::iter(kept.into_iter().map(Ok)).chain(live).take_until(stop);
+        Ok(Response::new(Box::pin(events)))
+    }
+}

@@ -1,0 +1,319 @@
+//! The node's configuration: a TOML file, every key optional, unknown keys refused.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::paths;
+
+/// A name on a card is at most this long, `docs/wire-format.md` section 2.
+const NAME_LEN_MAX: usize = 64;
+const JID_LEN_MAX: usize = 150;
+const LIFETIME_H_MAX: u32 = 720;
+
+/// What `pigeond` runs with. Without a file every field has its default.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where keys and the store live. Default: `$XDG_DATA_HOME/pigeon`, `/var/lib/pigeon` for root.
+    pub data_dir: PathBuf,
+    /// The local API's Unix socket. Default: `$XDG_RUNTIME_DIR/pigeon/pigeond.sock`, else `/run/pigeon/pigeond.sock`.
+    pub socket: PathBuf,
+    /// The name on the contact card, 1 to 64 bytes. Default: `$USER`, else `pigeon`.
+    pub name: String,
+    /// Whether this machine's clock can be believed.
+    pub clock: ClockMode,
+    /// The XMPP account that carries mail up and down. None: this node only meets neighbours.
+    pub account: Option<Account>,
+    /// Neighbours on local networks.
+    pub quic: Quic,
+    /// What is carried for others.
+    pub carry: Carry,
+    /// Sled's memory and the disk quota.
+    pub store: StoreLimits,
+    /// What others may learn from timing.
+    pub privacy: Privacy,
+    /// The local API.
+    pub api: Api,
+    /// Logging.
+    pub log: Log,
+}
+
+/// How the wall clock is judged; see `docs/architecture.md`, "Time".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClockMode {
+    /// Trusted when the kernel says it is synchronised, or a hardware clock reads later than this build.
+    Auto,
+    /// Trusted always.
+    Trusted,
+    /// Never trusted: the day comes from neighbours.
+    None,
+}
+
+/// An XMPP account.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// Bare JID, `user@host`.
+    pub jid: String,
+    /// A file that holds the password on its first line; readable by the daemon only.
+    pub password_file: PathBuf,
+    /// `host:port`; default: SRV records of the JID's domain.
+    #[serde(default)]
+    pub server: Option<String>,
+    /// TLS from the first byte (XEP-0368) in place of STARTTLS.
+    #[serde(default)]
+    pub direct_tls: bool,
+    /// PEM file with further roots of trust, for a private certificate authority.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// The bridge's domain, such as `bridge.example.org`.
+    pub bridge: String,
+}
+
+/// The QUIC transport and mDNS-SD.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quic {
+    /// Whether to look for neighbours on local networks at all.
+    pub enabled: bool,
+    /// UDP address to listen on; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Hours until the node key, certificate, port and mDNS names change.
+    pub rotate_h: u32,
+}
+
+/// Carriage for others.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Carry {
+    /// Whose mail is taken.
+    pub whose: CarryFor,
+    /// Strangers' mail taken in 24 hours, bytes; after that the node takes none until the next day.
+    pub daily_bytes: u64,
+    /// The same in bundles.
+    pub daily_bundles: u64,
+    /// Lifetime of own messages in hours, 1 to 720.
+    pub lifetime_h: u32,
+}
+
+/// Whose mail a node takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CarryFor {
+    /// Everyone's, within the pools' shares.
+    All,
+    /// Only mail handed over by contacts.
+    Contacts,
+}
+
+/// The store's limits.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreLimits {
+    /// Sled's page cache, bytes.
+    pub cache_bytes: u64,
+    /// Bytes of bundles that may be kept.
+    pub quota_bytes: u64,
+}
+
+/// Timing that others can see.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Privacy {
+    /// A recipient's first reveal of a delivery is delayed by a random time up to this, seconds.
+    pub reveal_delay_s_max: u64,
+}
+
+/// The local API's access.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// User ids that may use the socket besides the daemon's own user and root.
+    pub allow_uids: Vec<u32>,
+}
+
+/// Logging.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A `tracing` filter, such as `info` or `pigeon_quic=debug,info`.
+    pub filter: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: paths::default_data_dir(),
+            socket: paths::default_socket(),
+            name: std::env::var("USER").ok().filter(|n| !n.is_empty()).unwrap_or_else(|| "pigeon".into()),
+            clock: ClockMode::Auto,
+            account: None,
+            quic: Quic::default(),
+            carry: Carry::default(),
+            store: StoreLimits::default(),
+            privacy: Privacy::default(),
+            api: Api::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Quic {
+    fn default() -> Self {
+        Self { enabled: true, listen: SocketAddr::from(([0u16; 8], 0)), rotate_h: 24 }
+    }
+}
+
+impl Default for Carry {
+    fn default() -> Self {
+        Self { whose: CarryFor::All, daily_bytes: 256 << 20, daily_bundles: 100_000, lifetime_h: 7 * 24 }
+    }
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        Self { cache_bytes: 16 << 20, quota_bytes: 1 << 30 }
+    }
+}
+
+impl Default for Privacy {
+    fn default() -> Self {
+        Self { reveal_delay_s_max: 600 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into() }
+    }
+}
+
+/// Why a configuration cannot be used. Each names the file or the key and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error(
+        "cannot read the config {path}: {source}\nhelp: give an existing file with --config, or none to run with the defaults"
+    )]
+    Read {
+        /// The file named.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML of the expected shape.
+    #[error("{path}: {message}\nhelp: docs/configuration.md lists every key with its default")]
+    Parse {
+        /// The file named.
+        path: PathBuf,
+        /// Line, column and expectation, by the TOML parser.
+        message: String,
+    },
+    /// A value is out of range.
+    #[error("{key} = {value}: {rule}")]
+    Value {
+        /// The key, dotted.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What is allowed.
+        rule: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads `path`, or the default file if it exists, or falls back to the embedded defaults.
+    ///
+    /// # Errors
+    /// A file that is missing though named, not TOML, or holds an unknown key or a value out of range.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let default = paths::default_config();
+        let path = match path {
+            Some(path) => path,
+            None if default.exists() => &default,
+            None => return Self::default().checked(),
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str::<Self>(&text)
+            .map_err(|e| ConfigError::Parse { path: path.to_owned(), message: e.to_string() })?
+            .checked()
+    }
+
+    fn checked(self) -> Result<Self, ConfigError> {
+        let value = |key, value: &dyn std::fmt::Display, rule| {
+            Err(ConfigError::Value { key, value: value.to_string(), rule })
+        };
+        if self.name.is_empty() || self.name.len() > NAME_LEN_MAX {
+            return value("name", &self.name, "must be 1 to 64 bytes long");
+        }
+        if !(1..=LIFETIME_H_MAX).contains(&self.carry.lifetime_h) {
+            return value("carry.lifetime_h", &self.carry.lifetime_h, "must be 1 to 720 hours");
+        }
+        if !(1..=168).contains(&self.quic.rotate_h) {
+            return value("quic.rotate_h", &self.quic.rotate_h, "must be 1 to 168 hours");
+        }
+        if self.store.quota_bytes < 1 << 20 {
+            return value("store.quota_bytes", &self.store.quota_bytes, "must be at least 1048576 (1 MiB)");
+        }
+        if let Some(account) = &self.account {
+            let bare =
+                account.jid.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
+            if !bare || account.jid.contains('/') || account.jid.len() > JID_LEN_MAX {
+                return value(
+                    "account.jid",
+                    &account.jid,
+                    "must be a bare JID such as elaine@example.org, at most 150 bytes",
+                );
+            }
+            if account.bridge.is_empty() || account.bridge.contains('@') || account.bridge.len() > JID_LEN_MAX
+            {
+                return value(
+                    "account.bridge",
+                    &account.bridge,
+                    "must be the bridge's domain, such as bridge.example.org",
+                );
+            }
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pigeond.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(Some(&path)).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn empty_file_gives_the_defaults() {
+        let config = parse("").unwrap();
+        assert!(config.account.is_none() && config.quic.enabled);
+        assert_eq!(config.carry.lifetime_h, 168);
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_name_themselves() {
+        assert!(parse("nmae = 'x'").unwrap_err().contains("nmae"));
+        assert!(parse("[carry]\nlifetime_h = 721").unwrap_err().starts_with("carry.lifetime_h = 721"));
+        assert!(parse("name = ''").unwrap_err().starts_with("name"));
+        let jid = parse("[account]\njid='elaine'\npassword_file='p'\nbridge='b'").unwrap_err();
+        assert!(jid.starts_with("account.jid = elaine"), "{jid}");
+        assert!(parse("clock = 'sometimes'").unwrap_err().contains("line 1"));
+    }
+
+    #[test]
+    fn a_named_file_must_exist() {
+        let error = Config::load(Some(Path::new("/nonexistent/pigeond.toml"))).unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/pigeond.toml") && error.contains("help:"), "{error}");
+    }
+}

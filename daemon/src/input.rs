@@ -1,0 +1,43 @@
+//! What the tasks say to the shell, and what the shell says to the uplink.
+
+use futures::future::BoxFuture;
+use pigeon_bundle::{BundleId, NodeKey, Reveal};
+use pigeon_core::{Event as CoreEvent, PeerId};
+use pigeon_link::{DialError, Link, TransportEvent};
+use pigeon_store::StoreError;
+
+/// Inputs that wait for the core. Senders wait when it is full: links stop reading, apps stop submitting.
+pub const INPUTS_MAX: usize = 1_024;
+
+/// A write that is queued in the store; ends when it is durable.
+pub type Commit = BoxFuture<'static, Result<(), StoreError>>;
+
+/// What reaches the shell.
+pub enum Input {
+    /// An event that is already in the core's words.
+    Core(CoreEvent),
+    /// From the transport that runs under node key `own`.
+    Transport {
+        /// The node key of that transport.
+        own: NodeKey,
+        /// What it saw.
+        event: TransportEvent,
+    },
+    /// A dial ended.
+    Dialled {
+        /// The node key it was made under.
+        own: NodeKey,
+        /// The sighting dialled.
+        peer: PeerId,
+        /// The link, or why there is none.
+        result: Result<Link, DialError>,
+    },
+}
+
+/// What the shell asks of the uplink.
+pub enum UplinkCommand {
+    /// Send this bundle up.
+    Upload(BundleId),
+    /// Tell the bridge that these have arrived.
+    Reveal(Vec<Reveal>),
+}

@@ -1,0 +1,304 @@
+//! The mailbox: seals what local apps send, opens what arrives, keeps contacts, inbox and outbox.
+//!
+//! Everything it writes goes into the store in one transaction with the bundle it belongs to, and is announced
+//! (to the app, to the core, to readers of events) only after that transaction is durable.
+
+mod calendar;
+mod contacts;
+mod open;
+mod own;
+pub mod records;
+mod send;
+mod views;
+
+use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pigeon_bundle::{BridgeCard, BundleId, Card, CardError, Identity, IdentityKey, SealError};
+use pigeon_core::{CatalogError, ContactId, Event as CoreEvent};
+use pigeon_proto::ContentError;
+use pigeon_store::{RecordOp, Store, StoreError, Table, Transaction};
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::events::EventLog;
+use crate::input::Input;
+use crate::random::OsRandom;
+pub use calendar::run_calendar;
+pub use contacts::Contact;
+use contacts::Contacts;
+pub use open::{Arrival, run_opener};
+use own::Own;
+use records::{InboxRecord, MessageTable, OutboxRecord};
+pub use send::Sent;
+pub use views::{InboxView, OutboxView};
+
+/// Messages received.
+pub(crate) const INBOX: MessageTable = MessageTable(Table::Inbox);
+/// Messages sent.
+pub(crate) const OUTBOX: MessageTable = MessageTable(Table::Outbox);
+const BRIDGE_PREFIX: &str = "bridge:";
+
+/// Why the mailbox could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum MailboxError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A card does not hold.
+    #[error(transparent)]
+    Card(#[from] CardError),
+    /// A message cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A message's content is not allowed.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// Nobody of that name.
+    #[error(
+        "no contact matches {to:?}{near}; `pigeon card import` adds one, `pigeon contact list` shows all"
+    )]
+    UnknownContact {
+        /// What the user wrote.
+        to: String,
+        /// Similar names, with a leading separator.
+        near: String,
+    },
+    /// Several contacts of that name.
+    #[error("{to:?} matches several contacts; use one of these identity keys: {matches}")]
+    AmbiguousContact {
+        /// What the user wrote.
+        to: String,
+        /// Their identity keys.
+        matches: String,
+    },
+    /// The node's own card.
+    #[error("this is the node's own card; give it to others, and import theirs")]
+    OwnCard,
+    /// The card held is newer.
+    #[error("a newer card of this contact is already held; ask the contact for its present card")]
+    OldCard,
+    /// Limit reached.
+    #[error("there are already {} contacts; remove some first", contacts::CONTACTS_MAX)]
+    TooManyContacts,
+    /// No message with this id.
+    #[error("no message {id} in the inbox; `pigeon inbox` lists them")]
+    UnknownMessage {
+        /// What was asked for.
+        id: String,
+    },
+    /// The day is unknown.
+    #[error(
+        "this node does not know the day: its clock is not trusted and no neighbour has told it; \
+         set the clock (NTP), or clock = \"trusted\" in the config, and send again"
+    )]
+    NoClock,
+    /// A record cannot be read.
+    #[error("{what} in the store is damaged; restore a backup of data_dir")]
+    Damaged {
+        /// Which record.
+        what: &'static str,
+    },
+    /// The daemon is stopping.
+    #[error("the daemon is stopping; send again when it runs")]
+    Stopping,
+}
+
+/// The node's mailbox, shared by the API, the opener and the uplink.
+pub struct Mailbox {
+    store: Store,
+    identity: Identity,
+    config: Arc<Config>,
+    clock: Clock,
+    events: EventLog,
+    inputs: mpsc::Sender<Input>,
+    card_changes: watch::Sender<u64>,
+    state: Mutex<State>,
+}
+
+struct State {
+    own: Own,
+    contacts: Contacts,
+    bridge: Option<BridgeCard>,
+    inbox_next: u64,
+    outbox_next: u64,
+    duplicates: u64,
+}
+
+impl Mailbox {
+    /// Opens the mailbox on `store`.
+    ///
+    /// # Errors
+    /// When the store cannot be read or holds damaged records.
+    pub fn open(
+        store: Store,
+        identity: Identity,
+        config: Arc<Config>,
+        clock: Clock,
+        events: EventLog,
+        inputs: mpsc::Sender<Input>,
+    ) -> Result<Self, MailboxError> {
+        let bridge = match &config.account {
+            Some(account) => store.record(Table::Meta, &bridge_key(&account.bridge))?,
+            None => None,
+        };
+        let state = State {
+            own: Own::load(&store, &mut OsRandom)?,
+            contacts: Contacts::load(&store)?,
+            bridge: bridge.and_then(|bytes| BridgeCard::parse(&bytes).ok()),
+            inbox_next: INBOX.all::<InboxRecord>(&store)?.last().map_or(0, |(sequence, _)| sequence + 1),
+            outbox_next: OUTBOX.all::<OutboxRecord>(&store)?.last().map_or(0, |(sequence, _)| sequence + 1),
+            duplicates: 0,
+        };
+        Ok(Self {
+            store,
+            identity,
+            config,
+            clock,
+            events,
+            inputs,
+            card_changes: watch::Sender::new(0),
+            state: Mutex::new(state),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change below is applied only after it is complete, so a panicking holder leaves a usable state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This node's identity key.
+    pub fn identity(&self) -> IdentityKey {
+        self.identity.key()
+    }
+
+    /// The card to give to others; `None` before the day is known for the first time.
+    pub fn card(&self) -> Option<Card> {
+        self.state().own.card().cloned()
+    }
+
+    /// Renews what the calendar asks for and tells the core which tags and contacts to listen for.
+    /// Run at start and whenever the day or the contacts may have changed. True where a new card was issued.
+    ///
+    /// # Errors
+    /// When the store fails, or the configured name or JID does not fit on a card.
+    pub async fn refresh(&self) -> Result<bool, MailboxError> {
+        let Some(now_s) = self.clock.day_s() else { return Ok(false) };
+        let write = {
+            let mut state = self.state();
+            let before = state.own.card().map(Card::issued_s);
+            let record = state.own.refresh(&self.identity, &self.config, now_s, &mut OsRandom)?;
+            record.map(|record| {
+                (
+                    self.store.commit(Transaction::of_records(vec![record])),
+                    before != state.own.card().map(Card::issued_s),
+                )
+            })
+        };
+        let renewed = match write {
+            Some((written, renewed)) => {
+                written.await?;
+                renewed
+            }
+            None => false,
+        };
+        let (tags, links) = {
+            let state = self.state();
+            (state.own.tags(now_s), state.contacts.links(&self.identity))
+        };
+        self.tell(CoreEvent::OwnTags(tags)).await?;
+        self.tell(CoreEvent::Contacts(links)).await?;
+        if renewed {
+            self.card_changes.send_modify(|count| *count += 1);
+        }
+        Ok(renewed)
+    }
+
+    async fn tell(&self, event: CoreEvent) -> Result<(), MailboxError> {
+        self.inputs.send(Input::Core(event)).await.map_err(|_| MailboxError::Stopping)
+    }
+
+    /// Counts the cards issued: the uplink registers each new one.
+    pub fn card_changes(&self) -> watch::Receiver<u64> {
+        self.card_changes.subscribe()
+    }
+
+    /// Adds or renews a contact from the text form of its card.
+    ///
+    /// # Errors
+    /// A card that does not verify, is older than the one held, or is our own.
+    pub async fn import_card(&self, text: &str) -> Result<Contact, MailboxError> {
+        let card = Card::from_text(text.trim())?;
+        let identity = card.identity();
+        if identity == self.identity.key() {
+            return Err(MailboxError::OwnCard);
+        }
+        let written = {
+            let record = self.state().contacts.take(card, false)?.ok_or(MailboxError::OldCard)?;
+            self.store.commit(Transaction::of_records(vec![record]))
+        };
+        written.await?;
+        self.tell_contacts().await?;
+        self.state().contacts.get(&identity).cloned().ok_or(MailboxError::Stopping)
+    }
+
+    async fn tell_contacts(&self) -> Result<(), MailboxError> {
+        let links = self.state().contacts.links(&self.identity);
+        self.tell(CoreEvent::Contacts(links)).await
+    }
+
+    /// All contacts by identity.
+    pub fn contacts(&self) -> Vec<Contact> {
+        self.state().contacts.iter().cloned().collect()
+    }
+
+    /// Name of the contact that the core calls `id`.
+    pub fn contact_name(&self, id: ContactId) -> Option<String> {
+        self.state().contacts.by_id(id).map(|contact| contact.card.name().to_owned())
+    }
+
+    /// The pinned card of the account's bridge.
+    pub fn bridge(&self) -> Option<BridgeCard> {
+        self.state().bridge.clone()
+    }
+
+    /// Pins the bridge's card durably.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn pin_bridge(&self, card: BridgeCard) -> Result<(), MailboxError> {
+        let record = RecordOp::Put {
+            table: Table::Meta,
+            key: bridge_key(card.domain()),
+            value: card.as_bytes().to_vec(),
+        };
+        self.store.commit(Transaction::of_records(vec![record])).await?;
+        self.state().bridge = Some(card);
+        Ok(())
+    }
+
+    /// Notes that the bridge refused an own message for good. False where the bundle is not ours.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn refused(&self, bundle: &BundleId, reason: &str) -> Result<bool, MailboxError> {
+        let written = {
+            let _state = self.state();
+            let Some((sequence, mut record)) = OUTBOX.by_bundle::<OutboxRecord>(&self.store, bundle)? else {
+                return Ok(false);
+            };
+            record.refusal = reason.to_owned();
+            self.store.commit(Transaction::of_records(vec![OUTBOX.replace(sequence, &record)]))
+        };
+        written.await?;
+        Ok(true)
+    }
+}
+
+fn bridge_key(domain: &str) -> Vec<u8> {
+    format!("{BRIDGE_PREFIX}{domain}").into_bytes()
+}

@@ -1,0 +1,134 @@
+//! From a text to a durable bundle.
+
+use pigeon_bundle::{
+    Bundle, Card, Draft, Epoch, IdentityKey, MessageId, Sealed, SecretRandom, UplinkDraft, seal,
+};
+use pigeon_core::entry::HOPS_AT_BIRTH_MAX;
+use pigeon_core::{Entry, Event as CoreEvent, StoreOp};
+use pigeon_proto::api::Event;
+use pigeon_proto::{Body, Content, Text};
+use pigeon_store::Transaction;
+
+use super::records::OutboxRecord;
+use super::{Mailbox, MailboxError, OUTBOX, State};
+use crate::events::event;
+use crate::random::OsRandom;
+
+const HOUR_S: u64 = 3_600;
+
+/// A message that is now durable.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// Its id.
+    pub message: MessageId,
+    /// Its bundle.
+    pub bundle: pigeon_bundle::BundleId,
+    /// It may also travel over a bridge.
+    pub uplink: bool,
+}
+
+/// A sealed bundle with what has to be written beside it.
+pub(super) struct Outgoing {
+    pub(super) sealed: Sealed,
+    pub(super) put: StoreOp,
+}
+
+impl Mailbox {
+    /// Seals `text` to the contact `to` and keeps it. Returns when it is durable.
+    ///
+    /// # Errors
+    /// An unknown contact, a text that is too long, no known day, a full or failing store. Nothing is kept then.
+    pub async fn send(&self, to: &str, text: String, lifetime_h: u32) -> Result<Sent, MailboxError> {
+        let now_s = self.clock.day_s().ok_or(MailboxError::NoClock)?;
+        let lifetime_h = if lifetime_h == 0 { self.config.carry.lifetime_h } else { lifetime_h };
+        let (written, sent) = {
+            let mut state = self.state();
+            let contact = state.contacts.find(to)?.clone();
+            let id = MessageId(random());
+            let sent_ms = self.clock.display_ms();
+            let author_card =
+                if contact.knows_us { None } else { state.own.card().map(|card| card.as_bytes().to_vec()) };
+            let body = Body::Text(Text { id, thread: None, sent_ms, text: text.clone() });
+            let content = Content { body, author_card };
+            let outgoing =
+                self.seal_for(&state, &contact.card, &content, id, now_s, u64::from(lifetime_h) * HOUR_S)?;
+            let bundle = &outgoing.sealed.bundle;
+            let record = OutboxRecord {
+                message_id: id.0.to_vec(),
+                recipient: contact.card.identity().0.to_vec(),
+                text,
+                sent_ms,
+                bundle: bundle.id().0.to_vec(),
+                reveal: outgoing.sealed.reveal.0.to_vec(),
+                expires_s: bundle.expires_s(),
+                ..OutboxRecord::default()
+            };
+            let records = OUTBOX.put(state.outbox_next, &record, id, &self.identity(), bundle.id());
+            state.outbox_next += 1;
+            let sent = Sent { message: id, bundle: bundle.id(), uplink: bundle.uplink().is_some() };
+            // Queued under the lock: the order of sequence numbers is the order in the store.
+            (self.store.commit(Transaction { ops: vec![outgoing.put], records }), sent)
+        };
+        written.await?;
+        self.events.push(Event {
+            bundle_id: sent.bundle.to_string(),
+            message_id: sent.message.to_string(),
+            ..event("message_queued")
+        });
+        self.tell(CoreEvent::Submitted { bundle: sent.bundle }).await?;
+        Ok(sent)
+    }
+
+    /// Seals `content` to the holder of `card`, with an uplink where the recipient's bridge is ours.
+    pub(super) fn seal_for(
+        &self,
+        state: &State,
+        card: &Card,
+        content: &Content,
+        id: MessageId,
+        now_s: u64,
+        lifetime_s: u64,
+    ) -> Result<Outgoing, MailboxError> {
+        let bytes = content.encode()?;
+        let clock = self.clock.trusted_wall_s();
+        let uplink = match (&state.bridge, &self.config.account, card.jids().first()) {
+            (Some(bridge), Some(account), Some(recipient))
+                if card.bridges().iter().any(|b| b == bridge.domain()) =>
+            {
+                Some(UplinkDraft {
+                    bridge,
+                    author_jid: &account.jid,
+                    recipient_jid: recipient,
+                    message_id: id,
+                    sent_ms: self.clock.display_ms(),
+                })
+            }
+            _ => None,
+        };
+        let draft = Draft {
+            recipient: card,
+            content: &bytes,
+            created_s: clock,
+            epoch: Epoch::at(now_s),
+            lifetime_s,
+            uplink,
+        };
+        let sealed = seal(&self.identity, &draft, &mut OsRandom)?;
+        let [hops] = random::<1>();
+        let entry = Entry::own(hops % (HOPS_AT_BIRTH_MAX + 1), clock);
+        let put = StoreOp::Put { bundle: Bundle::clone(&sealed.bundle), entry };
+        Ok(Outgoing { sealed, put })
+    }
+
+    /// The card held of an identity.
+    pub(super) fn card_of(state: &State, identity: &IdentityKey) -> Option<Card> {
+        state.contacts.get(identity).map(|contact| contact.card.clone())
+    }
+}
+
+/// `N` bytes from the operating system.
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    OsRandom.fill(&mut bytes);
+    bytes
+}

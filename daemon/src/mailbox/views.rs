@@ -1,0 +1,153 @@
+//! What local apps see of inbox and outbox.
+
+use pigeon_bundle::{BundleId, IdentityKey, MessageId};
+use pigeon_core::Catalog;
+
+use pigeon_store::{RecordOp, Table, Transaction};
+
+use super::records::{InboxRecord, OutboxRecord};
+use super::{INBOX, Mailbox, MailboxError, OUTBOX};
+
+/// Records looked at in one go.
+const PAGE: usize = 64;
+/// Clocks of carriers differ by up to a day.
+const SKEW_S: u64 = 86_400;
+
+/// A received message with its author's name.
+pub struct InboxView {
+    /// What is kept.
+    pub record: InboxRecord,
+    /// Name of the author's card, or the identity key.
+    pub from: String,
+}
+
+/// A sent message with what is known of it.
+pub struct OutboxView {
+    /// What is kept.
+    pub record: OutboxRecord,
+    /// Name of the recipient's card, or the identity key.
+    pub to: String,
+    /// One word or two for people: see `OutboxMessage.state` in the API.
+    pub state: &'static str,
+    /// Copies given to neighbours so far.
+    pub hand_overs: u32,
+}
+
+impl Mailbox {
+    /// Messages received, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn inbox(&self, unread_only: bool) -> Result<Vec<InboxView>, MailboxError> {
+        let records = INBOX.all::<InboxRecord>(&self.store)?;
+        let state = self.state();
+        let wanted = records.into_iter().filter(|(_, record)| !(unread_only && record.read));
+        Ok(wanted
+            .map(|(_, record)| InboxView { from: name(&state.contacts, &record.author), record })
+            .collect())
+    }
+
+    /// Copies of delivered messages that were dropped since the daemon started.
+    pub fn duplicates(&self) -> u64 {
+        self.state().duplicates
+    }
+
+    /// Marks a message as read and gives it.
+    ///
+    /// # Errors
+    /// No such message, or a failing store.
+    pub async fn read(&self, id: &str) -> Result<InboxView, MailboxError> {
+        let unknown = || MailboxError::UnknownMessage { id: id.to_owned() };
+        let message: MessageId = id.parse().map_err(|_| unknown())?;
+        let (record, written) = {
+            let _state = self.state();
+            let (sequence, mut record) =
+                INBOX.by_message::<InboxRecord>(&self.store, &message)?.ok_or_else(unknown)?;
+            let written = (!record.read).then(|| {
+                record.read = true;
+                self.store.commit(Transaction::of_records(vec![INBOX.replace(sequence, &record)]))
+            });
+            (record, written)
+        };
+        if let Some(written) = written {
+            written.await?;
+        }
+        let from = name(&self.state().contacts, &record.author);
+        Ok(InboxView { record, from })
+    }
+
+    /// Messages sent, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn outbox(&self) -> Result<Vec<OutboxView>, MailboxError> {
+        let records = OUTBOX.all::<OutboxRecord>(&self.store)?;
+        let now_s = self.clock.day_s();
+        let state = self.state();
+        records
+            .into_iter()
+            .map(|(_, record)| {
+                let (at_bridge, hand_overs) = self.progress(&record)?;
+                let state_word = word(&record, at_bridge, hand_overs, now_s);
+                Ok(OutboxView {
+                    to: name(&state.contacts, &record.recipient),
+                    state: state_word,
+                    hand_overs,
+                    record,
+                })
+            })
+            .collect()
+    }
+
+    /// Forgets which messages were seen once no bundle of them can be alive.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn forget_expired(&self) -> Result<(), MailboxError> {
+        let Some(now_s) = self.clock.trusted_wall_s() else { return Ok(()) };
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self.store.records(Table::SeenMessage, after.as_deref(), PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            let expired =
+                |value: &[u8]| value.try_into().map(u64::from_be_bytes).is_ok_and(|at| now_s > at + SKEW_S);
+            let gone: Vec<RecordOp> = page
+                .iter()
+                .filter(|(_, value)| expired(value))
+                .map(|(key, _)| RecordOp::Delete { table: Table::SeenMessage, key: key.clone() })
+                .collect();
+            if !gone.is_empty() {
+                self.store.commit(Transaction::of_records(gone)).await?;
+            }
+        }
+    }
+
+    fn progress(&self, record: &OutboxRecord) -> Result<(bool, u32), MailboxError> {
+        let Ok(bundle) = BundleId::try_from(record.bundle.as_slice()) else {
+            return Err(MailboxError::Damaged { what: "an outbox record" });
+        };
+        let at_bridge = self.store.entry(&bundle)?.is_some_and(|entry| entry.at_bridge);
+        let takers = self.store.takers(&bundle)?.len();
+        Ok((at_bridge, record.hand_overs.max(u32::try_from(takers).unwrap_or(u32::MAX))))
+    }
+}
+
+fn word(record: &OutboxRecord, at_bridge: bool, hand_overs: u32, now_s: Option<u64>) -> &'static str {
+    match record {
+        r if r.read_ms > 0 => "read",
+        r if r.delivered_ms > 0 => "delivered",
+        r if !r.refusal.is_empty() => "refused",
+        r if now_s.is_some_and(|now_s| now_s > r.expires_s) => "expired",
+        _ if at_bridge => "at bridge",
+        _ if hand_overs > 0 => "handed over",
+        _ => "waiting",
+    }
+}
+
+fn name(contacts: &super::Contacts, identity: &[u8]) -> String {
+    match IdentityKey::try_from(identity) {
+        Ok(key) => contacts.name(&key),
+        Err(_) => String::new(),
+    }
+}

@@ -1,0 +1,203 @@
+//! The daemon as a whole: opens what lasts, starts the tasks, stops them in order.
+
+use std::sync::Arc;
+
+use pigeon_bundle::SecretRandom;
+use pigeon_core::{Core, CoreConfig};
+use pigeon_proto::api::pigeon_server::PigeonServer;
+use pigeon_store::{Store, StoreError, StoreOptions};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::Service;
+use crate::api::socket::{Guard, Socket, SocketError};
+use crate::clock::{Clock, mono_ms};
+use crate::config::{CarryFor, Config};
+use crate::connectivity;
+use crate::events::{EventLog, event};
+use crate::input::{INPUTS_MAX, Input};
+use crate::keys::{self, KeyError};
+use crate::mailbox::{Mailbox, MailboxError, run_calendar, run_opener};
+use crate::neighbours::Neighbours;
+use crate::notices::Notices;
+use crate::random::OsRandom;
+use crate::shell::{Shell, Workers};
+use crate::transports::{self, Transports};
+use crate::uplink::{Uplink, UplinkError, UplinkState};
+
+/// Why the daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Keys.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Mailbox.
+    #[error(transparent)]
+    Mailbox(#[from] MailboxError),
+    /// Socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Account.
+    #[error(transparent)]
+    Uplink(#[from] UplinkError),
+    /// The system refused signal handlers.
+    #[error("the system gives no signal handlers: {0}")]
+    Signals(#[from] std::io::Error),
+    /// A task panicked.
+    #[error("a task of the daemon broke down: {0}")]
+    Task(#[from] tokio::task::JoinError),
+    /// The API server failed.
+    #[error("the local API ended: {0}")]
+    Api(#[from] tonic::transport::Error),
+}
+
+/// Runs the node until `cancel`, then stops it: no new work, frames in flight finished, store flushed, socket removed.
+///
+/// # Errors
+/// What keeps it from starting, with the remedy.
+pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeError> {
+    let config = Arc::new(config);
+    let key_dir = config.data_dir.join("keys");
+    keys::private_dir(&key_dir)?;
+    let socket = Socket::bind(&config.socket).await?;
+    let identity = keys::identity(&key_dir, &mut OsRandom)?;
+    let options =
+        StoreOptions { cache_bytes: config.store.cache_bytes, quota_bytes: config.store.quota_bytes };
+    let (store, recovery) = Store::open(&config.data_dir.join("store"), options)?;
+    let recovery = if recovery.is_healthy() { String::new() } else { recovery.to_string() };
+    if !recovery.is_empty() {
+        tracing::warn!(recovery, "the store was repaired");
+    }
+    let clock = Clock::new(config.clock);
+    let events = EventLog::new(clock.clone());
+    let (inputs, shell_inputs) = mpsc::channel(INPUTS_MAX);
+    let mailbox = Arc::new(Mailbox::open(
+        store.clone(),
+        identity,
+        config.clone(),
+        clock.clone(),
+        events.clone(),
+        inputs.clone(),
+    )?);
+    let tasks = TaskTracker::new();
+    let network = connectivity::watch_changes(cancel.clone()).unwrap_or_else(|error| {
+        tracing::warn!(%error, "no netlink: changes of the network are noticed late");
+        watch::channel(0).1
+    });
+
+    let (opener, opens) = mpsc::unbounded_channel();
+    tasks.spawn(run_opener(mailbox.clone(), opens, cancel.clone()));
+    let (uplink, commands) = mpsc::unbounded_channel();
+    let uplink_state = UplinkState::default();
+    let neighbours = Neighbours::default();
+    let transports = Arc::new(Transports::new());
+    let notices = Notices { events: events.clone(), mailbox: mailbox.clone() };
+    let workers =
+        Workers { opener, uplink, transports: transports.clone(), neighbours: neighbours.clone(), notices };
+    let core = Core::new(core_config(&config), seed());
+    tasks.spawn(
+        Shell::new(core, store.clone(), clock.clone(), workers, inputs.clone())
+            .run(shell_inputs, cancel.clone()),
+    );
+
+    mailbox.refresh().await?;
+    tasks.spawn(run_calendar(mailbox.clone(), cancel.clone()));
+    if let Some(account) = config.account.clone() {
+        let uplink = Uplink {
+            account,
+            mailbox: mailbox.clone(),
+            store: store.clone(),
+            inputs: inputs.clone(),
+            events: events.clone(),
+            state: uplink_state.clone(),
+        };
+        let session = uplink.spawn(commands, network.clone(), cancel.clone())?;
+        tasks.spawn(async move {
+            let _ = session.await;
+        });
+    }
+    tasks.spawn(keep_transports(
+        transports.clone(),
+        config.clone(),
+        clock.clone(),
+        inputs,
+        network,
+        cancel.clone(),
+    ));
+
+    events.push(event("node_started"));
+    tracing::info!(identity = %mailbox.identity(), socket = %config.socket.display(), "pigeond is up");
+    let service = Service {
+        config: config.clone(),
+        mailbox,
+        store: store.clone(),
+        events,
+        neighbours,
+        transports,
+        uplink: uplink_state,
+        clock,
+        recovery,
+        started_ms: mono_ms(),
+        cancel: cancel.clone(),
+    };
+    let served = serve(socket, service, &config, cancel.clone()).await;
+    cancel.cancel();
+    tasks.close();
+    tasks.wait().await;
+    tokio::task::spawn_blocking(move || store.close()).await??;
+    tracing::info!("stopped");
+    served
+}
+
+async fn serve(
+    mut socket: Socket,
+    service: Service,
+    config: &Config,
+    cancel: CancellationToken,
+) -> Result<(), NodeError> {
+    let guard = Guard::new(&config.api.allow_uids);
+    let Some(listener) = socket.listener.take() else { return Ok(()) };
+    let server = PigeonServer::with_interceptor(service, move |request| guard.check(request));
+    tonic::transport::Server::builder()
+        .add_service(server)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), cancel.cancelled())
+        .await?;
+    Ok(())
+}
+
+async fn keep_transports(
+    transports: Arc<Transports>,
+    config: Arc<Config>,
+    clock: Clock,
+    inputs: mpsc::Sender<Input>,
+    network: watch::Receiver<u64>,
+    cancel: CancellationToken,
+) {
+    if let Err(error) = transports::run(transports.clone(), config, clock, inputs, network, cancel).await {
+        tracing::error!(%error, "no neighbours will be found");
+        transports.problem(error.to_string());
+    }
+}
+
+fn core_config(config: &Config) -> CoreConfig {
+    CoreConfig {
+        quota_bytes: config.store.quota_bytes,
+        carriage_open: config.carry.whose == CarryFor::All,
+        daily_bytes: config.carry.daily_bytes,
+        daily_bundles: config.carry.daily_bundles,
+        reveal_delay_ms_max: config.privacy.reveal_delay_s_max * 1000,
+        ..CoreConfig::default()
+    }
+}
+
+/// The core's own randomness decides delays and ties, never keys.
+fn seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    OsRandom.fill(&mut seed);
+    seed
+}

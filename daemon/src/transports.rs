@@ -1,0 +1,191 @@
+//! The transports that run: started under a node key, restarted under a new one when it rotates.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use pigeon_bundle::{NodeKey, NodeSecret};
+use pigeon_core::PeerId;
+use pigeon_link::{DialError, Link, PeerAddress, Transport, TransportEvent, TransportKind};
+use pigeon_proto::api::TransportStatus;
+use pigeon_proto::{Hello, PROTOCOL_VERSION};
+use pigeon_quic::{QuicConfig, QuicError, QuicTransport};
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{CarryFor, Config};
+use crate::input::Input;
+use crate::keys::{self, KeyError};
+use crate::random::OsRandom;
+
+/// A network that has just changed is looked at again after this: addresses come a little after the link.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Why no transport runs.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The node key cannot be had.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// QUIC cannot start.
+    #[error(transparent)]
+    Quic(#[from] QuicError),
+}
+
+/// What the shell dials with, and what `pigeon status` shows.
+pub struct Transports {
+    running: RwLock<Option<Running>>,
+    status: Mutex<TransportStatus>,
+}
+
+#[derive(Clone)]
+struct Running {
+    own: NodeKey,
+    quic: Arc<QuicTransport>,
+}
+
+/// The core's name of a sighting: transport and token.
+pub fn peer_id(peer: &PeerAddress) -> PeerId {
+    PeerId(format!("{}:{}", peer.transport.as_str(), peer.token))
+}
+
+fn peer_address(peer: &PeerId) -> Option<PeerAddress> {
+    let (transport, token) = peer.0.split_once(':')?;
+    (transport == TransportKind::Quic.as_str())
+        .then(|| PeerAddress { transport: TransportKind::Quic, token: token.to_owned() })
+}
+
+impl Transports {
+    /// None runs yet.
+    pub fn new() -> Self {
+        let status = TransportStatus { name: "quic".into(), state: "off".into(), problem: String::new() };
+        Self { running: RwLock::new(None), status: Mutex::new(status) }
+    }
+
+    fn running(&self) -> Option<Running> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The node key neighbours see at the moment.
+    pub fn node_key(&self) -> Option<NodeKey> {
+        self.running().map(|running| running.own)
+    }
+
+    /// Opens a link to a sighting.
+    pub async fn dial(&self, peer: &PeerId) -> (NodeKey, Result<Link, DialError>) {
+        match (self.running(), peer_address(peer)) {
+            (Some(Running { own, quic }), Some(address)) => (own, quic.dial(&address).await),
+            (running, _) => {
+                let own = running.map_or(NodeKey([0; 32]), |running| running.own);
+                (own, Err(DialError::Unknown { kind: TransportKind::Quic, token: peer.0.clone() }))
+            }
+        }
+    }
+
+    /// A transport has a problem that the user should see.
+    pub fn problem(&self, problem: String) {
+        self.set_status("trouble", problem);
+    }
+
+    /// The transport works (again).
+    pub fn ready(&self) {
+        self.set_status("up", String::new());
+    }
+
+    fn set_status(&self, state: &str, problem: String) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        state.clone_into(&mut status.state);
+        status.problem = problem;
+    }
+
+    /// For `pigeon status`.
+    pub fn status(&self) -> Vec<TransportStatus> {
+        vec![self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()]
+    }
+}
+
+impl Default for Transports {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Keeps the transports running until `cancel`: pokes them when the network changes, rotates the node key.
+pub async fn run(
+    transports: Arc<Transports>,
+    config: Arc<Config>,
+    clock: Clock,
+    inputs: mpsc::Sender<Input>,
+    mut network: watch::Receiver<u64>,
+    cancel: CancellationToken,
+) -> Result<(), TransportError> {
+    if !config.quic.enabled {
+        cancel.cancelled().await;
+        return Ok(());
+    }
+    let keys = config.data_dir.join("keys");
+    let lifetime = Duration::from_secs(u64::from(config.quic.rotate_h) * 3_600);
+    let mut secret = keys::node_secret(&keys, lifetime.as_secs(), &mut OsRandom)?;
+    loop {
+        let stop = CancellationToken::new();
+        let own = secret.key();
+        let quic = start(&config, &clock, secret, stop.clone(), inputs.clone())?;
+        *transports.running.write().unwrap_or_else(PoisonError::into_inner) =
+            Some(Running { own, quic: quic.clone() });
+        transports.ready();
+        let rotate = tokio::time::sleep(lifetime);
+        tokio::pin!(rotate);
+        let stopping = loop {
+            tokio::select! {
+                () = cancel.cancelled() => break true,
+                () = &mut rotate => break false,
+                changed = network.changed() => {
+                    if changed.is_err() {
+                        // No netlink here: the transport's own interface check has to do.
+                        tokio::select! { () = cancel.cancelled() => break true, () = &mut rotate => break false }
+                    }
+                    tokio::time::sleep(SETTLE).await;
+                    network.mark_unchanged();
+                    quic.poke();
+                }
+            }
+        };
+        quic.shutdown().await;
+        stop.cancel();
+        if stopping {
+            return Ok(());
+        }
+        tracing::info!("rotating the node key");
+        secret = keys::new_node_secret(&keys, &mut OsRandom)?;
+    }
+}
+
+fn start(
+    config: &Config,
+    clock: &Clock,
+    secret: NodeSecret,
+    stop: CancellationToken,
+    inputs: mpsc::Sender<Input>,
+) -> Result<Arc<QuicTransport>, QuicError> {
+    let own = secret.key();
+    let (carriage_open, clock) = (config.carry.whose == CarryFor::All, clock.clone());
+    let hello = move || Hello {
+        version: PROTOCOL_VERSION,
+        carriage_open,
+        clock_s: clock.trusted_wall_s(),
+        bundle_size_max: u32::try_from(pigeon_bundle::BUNDLE_SIZE_MAX).unwrap_or(u32::MAX),
+    };
+    let quic = QuicConfig { listen: config.quic.listen, ..QuicConfig::default() };
+    let (transport, events) = QuicTransport::start(quic, secret, hello, stop)?;
+    tokio::spawn(forward(own, events, inputs));
+    Ok(transport)
+}
+
+async fn forward(own: NodeKey, mut events: mpsc::Receiver<TransportEvent>, inputs: mpsc::Sender<Input>) {
+    while let Some(event) = events.recv().await {
+        if inputs.send(Input::Transport { own, event }).await.is_err() {
+            return;
+        }
+    }
+}

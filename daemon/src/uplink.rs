@@ -1,0 +1,422 @@
+//! The uplink driver: the XMPP session on one side, core and mailbox on the other.
+//!
+//! A bundle counts as uplinked only on the bridge's signed verdict. What has no verdict is sent again: after a while,
+//! and after every reconnect, because the core re-queues it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pigeon_bundle::{BridgeCard, Bundle, BundleId, Card, Verdict, VerdictCode};
+use pigeon_core::{Catalog, Event as CoreEvent};
+use pigeon_proto::api::{Event, Uplink as UplinkStatus};
+use pigeon_store::Store;
+use pigeon_xmpp::{ClientConfig, ClientEvent, ClientHandle, OfflineReason, Secret, spawn_client};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Account;
+use crate::events::{EventLog, event};
+use crate::input::{Input, UplinkCommand};
+use crate::mailbox::{Arrival, Mailbox, MailboxError};
+
+/// An upload without a verdict is sent again after this, then after twice as long, and so on.
+const VERDICT_WAIT: Duration = Duration::from_secs(10);
+const VERDICT_WAIT_MAX: Duration = Duration::from_secs(300);
+/// A failing store is asked again after this.
+const KEEP_RETRY: Duration = Duration::from_secs(5);
+/// A bridge that does not answer at login is asked again after this.
+const INTRODUCTION_RETRY: Duration = Duration::from_secs(5);
+/// A registration is renewed when it lapses within this.
+const RENEW_S: u64 = 30 * 86_400;
+
+/// The uplink's state for `pigeon status`. Cloning gives another handle.
+#[derive(Debug, Clone, Default)]
+pub struct UplinkState(Arc<Mutex<UplinkStatus>>);
+
+impl UplinkState {
+    /// A copy for the API.
+    pub fn get(&self) -> UplinkStatus {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut UplinkStatus)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What the driver works with.
+pub struct Uplink {
+    /// The account.
+    pub account: Account,
+    /// Opens what comes down, pins the bridge.
+    pub mailbox: Arc<Mailbox>,
+    /// Reads what goes up.
+    pub store: Store,
+    /// To the core.
+    pub inputs: mpsc::Sender<Input>,
+    /// For `pigeon watch`.
+    pub events: EventLog,
+    /// For `pigeon status`.
+    pub state: UplinkState,
+}
+
+/// Why the uplink cannot run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum UplinkError {
+    /// The password file cannot be read.
+    #[error(
+        "account.password_file {path}: {source}\nhelp: write the password of {jid} on its first line and chmod 600 it"
+    )]
+    Password {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The account.
+        jid: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The account's settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] pigeon_xmpp::ConfigError),
+}
+
+struct Pending {
+    wait: Duration,
+    again_at: Instant,
+}
+
+/// What is known of the bridge in this session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bridge {
+    /// Not reached in this session.
+    Unknown,
+    /// Card pinned and own card registered: uploads may go.
+    Ready,
+}
+
+struct Driver {
+    uplink: Uplink,
+    client: ClientHandle,
+    bridge: Bridge,
+    pending: BTreeMap<BundleId, Pending>,
+}
+
+impl Uplink {
+    /// Reads the password and starts the session's task.
+    ///
+    /// # Errors
+    /// A password file that cannot be read, or settings that cannot be used.
+    pub fn spawn(
+        self,
+        commands: mpsc::UnboundedReceiver<UplinkCommand>,
+        network: watch::Receiver<u64>,
+        cancel: CancellationToken,
+    ) -> Result<tokio::task::JoinHandle<()>, UplinkError> {
+        let account = &self.account;
+        let password = std::fs::read_to_string(&account.password_file).map_err(|source| {
+            UplinkError::Password { path: account.password_file.clone(), jid: account.jid.clone(), source }
+        })?;
+        let password = Secret::from(password.lines().next().unwrap_or_default().to_owned());
+        let config = ClientConfig {
+            server: account.server.clone(),
+            direct_tls: account.direct_tls,
+            ca_file: account.ca_file.clone(),
+            resource: Some(self.resource()),
+            ..ClientConfig::new(account.jid.clone(), password, account.bridge.clone())
+        };
+        self.state.set(|s| {
+            s.jid.clone_from(&account.jid);
+            "connecting".clone_into(&mut s.state);
+            s.bridge = self.mailbox.bridge().map(|card| card.domain().to_owned()).unwrap_or_default();
+        });
+        let (client, events) = spawn_client(config, cancel.clone())?;
+        let driver = Driver { uplink: self, client, bridge: Bridge::Unknown, pending: BTreeMap::new() };
+        Ok(tokio::spawn(driver.run(events, commands, network, cancel)))
+    }
+}
+
+impl Uplink {
+    /// Fixed for a node, so that after a crash the server ends the old session at once and hands over what that one
+    /// had not acknowledged; different on each node of an account.
+    fn resource(&self) -> String {
+        let identity = self.mailbox.identity().to_string();
+        format!("pigeon-{}", identity.get(..8).unwrap_or_default())
+    }
+}
+
+impl Driver {
+    async fn run(
+        mut self,
+        mut events: mpsc::Receiver<ClientEvent>,
+        mut commands: mpsc::UnboundedReceiver<UplinkCommand>,
+        mut network: watch::Receiver<u64>,
+        cancel: CancellationToken,
+    ) {
+        let mut introduce_at: Option<Instant> = None;
+        let mut card_changes = self.uplink.mailbox.card_changes();
+        loop {
+            let wake = self.pending.values().map(|p| p.again_at).chain(introduce_at).min();
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                event = events.recv() => match event {
+                    Some(ClientEvent::Online { .. }) => {
+                        self.online();
+                        introduce_at = Some(Instant::now());
+                    }
+                    Some(ClientEvent::Offline { reason }) => {
+                        introduce_at = None;
+                        self.offline(&reason).await;
+                    }
+                    Some(event) => self.session_event(event).await,
+                    None => break,
+                },
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command).await,
+                    None => break,
+                },
+                Ok(()) = network.changed() => self.client.poke(),
+                Ok(()) = card_changes.changed() => {
+                    if self.bridge == Bridge::Ready {
+                        introduce_at = Some(Instant::now());
+                    }
+                }
+                () = sleep_until(wake), if wake.is_some() => {
+                    if introduce_at.is_some_and(|at| at <= Instant::now()) {
+                        introduce_at = self.introduce().await;
+                    }
+                    self.upload_again().await;
+                }
+            }
+        }
+        self.client.shutdown().await;
+    }
+
+    fn online(&self) {
+        self.uplink.state.set(|s| {
+            "online".clone_into(&mut s.state);
+            s.problem.clear();
+        });
+        self.uplink.events.push(event("uplink_online"));
+    }
+
+    async fn offline(&mut self, reason: &OfflineReason) {
+        let was_ready = std::mem::replace(&mut self.bridge, Bridge::Unknown) == Bridge::Ready;
+        self.pending.clear();
+        let detail = reason.to_string();
+        let news = self.uplink.state.get().problem != detail;
+        self.uplink.state.set(|s| {
+            (if reason.needs_operator() { "refused" } else { "offline" }).clone_into(&mut s.state);
+            s.problem.clone_from(&detail);
+        });
+        if news {
+            tracing::info!(reason = detail, "uplink offline");
+            self.uplink.events.push(Event { detail, ..event("uplink_offline") });
+        }
+        if was_ready {
+            self.core(CoreEvent::UplinkDown).await;
+        }
+    }
+
+    /// Pins the bridge's card and registers ours. Gives the time to try again where that did not work.
+    async fn introduce(&mut self) -> Option<Instant> {
+        match self.try_introduce().await {
+            Ok(()) => {
+                self.bridge = Bridge::Ready;
+                self.core(CoreEvent::UplinkUp).await;
+                None
+            }
+            Err(problem) => {
+                tracing::warn!(problem, "the bridge is not usable yet");
+                self.uplink.state.set(|s| s.problem = problem);
+                Some(Instant::now() + INTRODUCTION_RETRY)
+            }
+        }
+    }
+
+    async fn try_introduce(&self) -> Result<(), String> {
+        let domain = &self.uplink.account.bridge;
+        let bytes =
+            self.client.bridge_card().await.map_err(|e| format!("the bridge {domain} gives no card: {e}"))?;
+        let card = BridgeCard::parse(&bytes)
+            .map_err(|e| format!("the card of the bridge {domain} does not hold: {e}"))?;
+        if card.domain() != domain.as_str() {
+            return Err(format!(
+                "the bridge {domain} shows a card for {}; check account.bridge",
+                card.domain()
+            ));
+        }
+        self.pin(card).await?;
+        let Some(own) = self.uplink.mailbox.card() else {
+            return Err("this node has no card yet, because it does not know the day".to_owned());
+        };
+        self.register(&own).await
+    }
+
+    async fn pin(&self, card: BridgeCard) -> Result<(), String> {
+        let mailbox = &self.uplink.mailbox;
+        match mailbox.bridge() {
+            Some(pinned) if pinned.as_bytes() == card.as_bytes() => return Ok(()),
+            Some(pinned) if pinned.key() != card.key() => {
+                return Err(format!(
+                    "the bridge {} shows another key than the pinned one: ask its operator; nothing is sent to it until then",
+                    card.domain()
+                ));
+            }
+            _ => {}
+        }
+        let domain = card.domain().to_owned();
+        mailbox.pin_bridge(card).await.map_err(|e| e.to_string())?;
+        self.uplink.state.set(|s| s.bridge.clone_from(&domain));
+        self.uplink.events.push(Event { detail: domain, ..event("bridge_pinned") });
+        Ok(())
+    }
+
+    async fn register(&self, own: &Card) -> Result<(), String> {
+        let until = self
+            .client
+            .register(own.as_bytes())
+            .await
+            .map_err(|e| format!("the bridge does not register this node's card: {e}"))?;
+        self.uplink.state.set(|s| {
+            s.registered = true;
+            s.problem.clear();
+        });
+        self.uplink.events.push(Event { detail: until.to_string(), ..event("uplink_registered") });
+        tracing::info!(until, renew_before_s = RENEW_S, "registered with the bridge");
+        Ok(())
+    }
+
+    async fn command(&mut self, command: UplinkCommand) {
+        match command {
+            UplinkCommand::Upload(id) => {
+                if self.bridge == Bridge::Ready {
+                    self.pending
+                        .insert(id, Pending { wait: VERDICT_WAIT, again_at: Instant::now() + VERDICT_WAIT });
+                    self.upload(id).await;
+                }
+            }
+            UplinkCommand::Reveal(reveals) => {
+                let bytes: Vec<[u8; 32]> = reveals.iter().map(|r| r.0).collect();
+                match self.client.reveal(&bytes).await {
+                    Ok(()) => self.core(CoreEvent::RevealConfirmed { reveals }).await,
+                    Err(error) => {
+                        tracing::info!(%error, "the bridge did not take a tombstone; it is told again later")
+                    }
+                }
+            }
+        }
+    }
+
+    async fn upload(&mut self, id: BundleId) {
+        match self.uplink.store.bundle(&id) {
+            Ok(Some(bundle)) => {
+                // Offline or busy: it stays pending, and goes up again after its wait or with the next session.
+                if let Err(error) = self.client.upload(bundle.as_bytes().clone(), id.to_string()).await {
+                    tracing::debug!(bundle = %id, %error, "not uploaded now");
+                }
+            }
+            Ok(None) => {
+                self.pending.remove(&id); // purged meanwhile
+            }
+            Err(error) => tracing::error!(%error, "a bundle cannot be read for its upload"),
+        }
+    }
+
+    async fn upload_again(&mut self) {
+        let now = Instant::now();
+        let late: Vec<BundleId> =
+            self.pending.iter().filter(|(_, p)| p.again_at <= now).map(|(id, _)| *id).collect();
+        for id in late {
+            if let Some(pending) = self.pending.get_mut(&id) {
+                pending.wait = (pending.wait * 2).min(VERDICT_WAIT_MAX);
+                pending.again_at = now + pending.wait;
+            }
+            self.upload(id).await;
+        }
+    }
+
+    async fn session_event(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Verdict { bytes, reveal } => self.verdict(&bytes, reveal).await,
+            ClientEvent::Bundle { bytes, taken, .. } => {
+                self.downlink(bytes).await;
+                // Only now may the server forget it.
+                taken.done();
+            }
+            ClientEvent::Refusal { id, condition, .. } => {
+                // The bridge is away, or the server is in trouble: the upload is repeated when its wait is over.
+                tracing::info!(bundle = id, condition, "an upload came back");
+            }
+            _ => {}
+        }
+    }
+
+    /// Opens a bundle that came down. A failing store is asked again until it works: the server keeps the message
+    /// for as long as this takes.
+    async fn downlink(&self, bytes: Vec<u8>) {
+        let bundle = match Bundle::parse(bytes.into()) {
+            Ok(bundle) => bundle,
+            Err(error) => {
+                tracing::warn!(%error, "a damaged bundle came over the account and is dropped");
+                return;
+            }
+        };
+        while let Err(error) = self.uplink.mailbox.receive(&bundle, Arrival::Xmpp).await {
+            if matches!(error, MailboxError::Stopping) {
+                return;
+            }
+            tracing::error!(%error, "a message from the account cannot be kept yet; trying again");
+            tokio::time::sleep(KEEP_RETRY).await;
+        }
+    }
+
+    /// A verdict counts only with the signature of the bridge that the bundle itself names.
+    async fn verdict(&mut self, bytes: &[u8], reveal: Option<[u8; 32]>) {
+        let Some(named) = Verdict::bundle_of(bytes) else { return };
+        let bundle = match self.uplink.store.bundle(&named) {
+            Ok(Some(bundle)) => bundle,
+            _ => return, // purged meanwhile, or never ours
+        };
+        let Some(uplink) = bundle.uplink() else { return };
+        let verdict = match Verdict::parse_verified(bytes, &uplink.bridge_key) {
+            Ok(verdict) if verdict.message == bundle.message_digest() => verdict,
+            Ok(_) | Err(_) => {
+                tracing::warn!(bundle = %named, "a verdict without the bridge's signature is ignored");
+                return;
+            }
+        };
+        self.pending.remove(&named);
+        let accepted = verdict.code.is_accepted();
+        if !accepted {
+            self.refused(&named, verdict.code).await;
+        }
+        self.core(CoreEvent::Verdict { bundle: named, accepted }).await;
+        if let Some(reveal) =
+            reveal.map(pigeon_bundle::Reveal).filter(|r| r.commitment() == bundle.commitment())
+        {
+            self.core(CoreEvent::Revealed { reveals: vec![reveal] }).await;
+        }
+    }
+
+    async fn refused(&self, bundle: &BundleId, code: VerdictCode) {
+        match self.uplink.mailbox.refused(bundle, &code.to_string()).await {
+            Ok(true) => tracing::warn!(%bundle, reason = %code, "the bridge refused an own message"),
+            Ok(false) => tracing::info!(%bundle, reason = %code, "the bridge refused a carried bundle"),
+            Err(error) => tracing::error!(%error, "a refusal cannot be kept"),
+        }
+    }
+
+    async fn core(&self, event: CoreEvent) {
+        // The shell ends only when the daemon stops.
+        let _ = self.uplink.inputs.send(Input::Core(event)).await;
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

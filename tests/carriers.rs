@@ -1,0 +1,111 @@
+//! Several carriers, strangers, and meetings without any bridge.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use pigeon_harness::files::temp_dir;
+use pigeon_harness::netns::World;
+use pigeon_harness::node::text_of;
+use pigeon_harness::{Cast, Node, NodeSpec, require_root};
+use support::{
+    PATIENCE, assert_inbox, assert_receipts, go_underground, holds, messages, send, surface, until,
+};
+
+#[test]
+fn three_carriers_with_the_same_message_make_one_delivery() {
+    require_root!();
+    let dir = temp_dir("pigeon-carriers-").unwrap();
+    let cast = Cast::assemble(dir.path()).unwrap();
+    go_underground(&cast);
+    let (message, bundle) = send(&cast.elaine.node, "jerry", "one message, three ways up");
+    for carrier in [&cast.kramer, &cast.newman] {
+        carrier.wait(PATIENCE, "a copy", |event| event.is("taken", &bundle)).unwrap();
+    }
+    // The author herself is the third.
+    for carrier in [&cast.kramer, &cast.newman, &cast.elaine] {
+        surface(carrier);
+    }
+    for carrier in [&cast.kramer, &cast.newman, &cast.elaine] {
+        let settled = |event: &pigeon_harness::Event| {
+            event.is("bridge_accepted", &bundle) || event.is("purged", &bundle)
+        };
+        carrier.wait(PATIENCE, "the bridge's word", settled).unwrap();
+    }
+    let elaine = &cast.elaine.node;
+    until(elaine, "the receipt", || messages(elaine, "outbox").iter().all(|m| m["receipts"] == 1));
+    assert_inbox(&cast.jerry.node, &[message]);
+    assert_receipts(&cast.elaine.node, 1);
+    let received = cast.jerry.node.watch().matching(|event| event.kind == "message_received");
+    assert_eq!(received.len(), 1, "{received:?}");
+}
+
+/// Two nodes on one segment, who know each other.
+fn pair(world: &World, dir: &std::path::Path) -> (Node, Node) {
+    let segment = world.segment("street").unwrap();
+    let node = |name: &str, address: &str| {
+        let host = world.host(name).unwrap();
+        host.attach(&segment, address).unwrap();
+        Node::start(&host, &NodeSpec::new(name), dir).unwrap()
+    };
+    let (elaine, jerry) = (node("elaine", "10.2.0.2/24"), node("jerry", "10.2.0.3/24"));
+    elaine.give_card_to(&jerry).unwrap();
+    jerry.give_card_to(&elaine).unwrap();
+    (elaine, jerry)
+}
+
+#[test]
+fn two_nodes_without_any_server_exchange_messages_and_receipts() {
+    require_root!();
+    let (dir, world) = (temp_dir("pigeon-pair-").unwrap(), World::new());
+    let (elaine, jerry) = pair(&world, dir.path());
+    let (first, bundle) = send(&elaine, "jerry", "hello over the street");
+    let (second, _) = send(&jerry, "elaine", "hello back");
+    until(&elaine, "the receipt", || messages(&elaine, "outbox").iter().all(|m| m["receipts"] == 1));
+    until(&jerry, "the receipt", || messages(&jerry, "outbox").iter().all(|m| m["receipts"] == 1));
+    assert_inbox(&jerry, &[first]);
+    assert_inbox(&elaine, &[second]);
+    until(&elaine, "forgetting the delivered bundle", || !holds(&elaine, &bundle));
+    // They are contacts, so each knows whom it has met.
+    let met = |node: &Node, name: &str| {
+        let neighbours = node.json(&["neighbours"]).unwrap();
+        neighbours["neighbours"].as_array().unwrap().iter().any(|n| n["contact"] == name)
+    };
+    assert!(met(&elaine, "jerry") && met(&jerry, "elaine"));
+}
+
+#[test]
+fn a_strangers_daemon_carries_and_cannot_open() {
+    require_root!();
+    let (dir, world) = (temp_dir("pigeon-stranger-").unwrap(), World::new());
+    let segment = world.segment("platform").unwrap();
+    let start = |name: &str, address: &str| {
+        let host = world.host(name).unwrap();
+        host.attach(&segment, address).unwrap();
+        Node::start(&host, &NodeSpec::new(name), dir.path()).unwrap()
+    };
+    let (elaine, kramer) = (start("elaine", "10.1.0.2/24"), start("kramer", "10.1.0.3/24"));
+    // Jerry is nowhere near: his daemon runs alone, only his card is here.
+    let jerry = Node::start(&world.host("jerry").unwrap(), &NodeSpec::new("jerry"), dir.path()).unwrap();
+    jerry.give_card_to(&elaine).unwrap();
+    // Even a carrier who knows both people must not see them in what he carries.
+    jerry.give_card_to(&kramer).unwrap();
+    elaine.give_card_to(&kramer).unwrap();
+    let secret = "the vault is behind the painting";
+    let (_, bundle) = send(&elaine, "jerry", secret);
+    kramer.watch().wait_for(PATIENCE, "taking a copy", |event| event.is("taken", &bundle)).unwrap();
+    let shown = kramer.json(&["bundles", "show", &bundle]).unwrap();
+    let bytes = data_encoding::HEXLOWER.decode(text_of(&shown, "hex").as_bytes()).unwrap();
+    assert!(bytes.len() > 300, "kramer holds the bundle itself");
+    let identity = |node: &Node| {
+        data_encoding::HEXLOWER.decode(text_of(&node.json(&["id"]).unwrap(), "identity").as_bytes()).unwrap()
+    };
+    for hidden in [secret.as_bytes(), b"elaine", b"jerry", &identity(&elaine), &identity(&jerry)] {
+        assert!(
+            !bytes.windows(hidden.len()).any(|window| window == hidden),
+            "visible to a carrier: {hidden:02x?}"
+        );
+    }
+    assert!(messages(&kramer, "inbox").is_empty());
+    let log = std::fs::read_to_string(kramer.daemon().log()).unwrap();
+    assert!(!log.contains(secret), "content in a log");
+}
