@@ -278,7 +278,13 @@ fn a_message_on_its_way() {
     assert_eq!(detail["lifetime_ms"], 24 * 3_600_000);
     let shown = pigeon(&elaine.socket(), &["bundles", "show", "--hex", &bundle]).output().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
-    for part in [&bundle, &text(&detail, "tag"), &text(&detail, "commitment"), "sealed", "dtn://"] {
+    for part in [
+        &bundle,
+        &text(&detail, "tag"),
+        &text(&detail, "commitment"),
+        "sealed",
+        &format!("//{}", &text(&detail, "tag")[..8]),
+    ] {
         assert!(shown.contains(part), "no {part} in\n{shown}");
     }
     assert!(!shown.contains("coffee") && !text(&detail, "hex").contains(&hex("coffee")), "{shown}");

@@ -36,7 +36,7 @@ pub(in super::super) fn neighbours(out: &mut Out, reply: &NeighboursReply) -> Re
 
 /// How the daemon does.
 pub(in super::super) fn status(out: &mut Out, reply: &StatusReply) -> Result<(), CliError> {
-    let no_uplink = Uplink { state: "none".into(), ..Default::default() };
+    let no_uplink = Uplink::default();
     let mut pairs = vec![
         ("name", or_dash(&reply.name)),
         ("identity", reply.identity.clone()),
@@ -79,7 +79,8 @@ pub(in super::super) fn event(out: &mut Out, event: &Event) -> Result<(), CliErr
 }
 
 fn uplink(uplink: &Uplink) -> String {
-    let mut line = or_dash(&uplink.state);
+    // A node without an account has no state to tell.
+    let mut line = if uplink.state.is_empty() { "none".to_owned() } else { uplink.state.clone() };
     if !uplink.jid.is_empty() {
         line += &format!(" as {}", uplink.jid);
     }
