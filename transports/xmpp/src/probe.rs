@@ -14,6 +14,8 @@ pub(crate) struct Probe {
     poke_patience: Duration,
     /// Asked at, and to be answered by.
     asked: Option<(Instant, Instant)>,
+    /// Doubt came while a question was out. Its answer may be older than the doubt: ask once more.
+    again: bool,
     /// Silence before this does not count.
     held: Option<Instant>,
 }
@@ -31,12 +33,13 @@ pub(crate) enum Due {
 impl Probe {
     /// Asks after `after` of silence and waits for `patience`, or `poke_patience` where there is doubt already.
     pub(crate) fn new(after: Duration, patience: Duration, poke_patience: Duration) -> Self {
-        Self { after, patience, poke_patience, asked: None, held: None }
+        Self { after, patience, poke_patience, asked: None, again: false, held: None }
     }
 
     /// Nothing is being read for our own reasons.
     pub(crate) fn hold(&mut self, now: Instant) {
         self.asked = None;
+        self.again = false;
         self.held = Some(now);
     }
 
@@ -44,6 +47,7 @@ impl Probe {
     pub(crate) fn deadline(&self, last_read: Instant) -> Instant {
         match self.asked {
             Some((asked, by)) if last_read < asked => by,
+            Some(_) if self.again => last_read,
             _ => self.heard(last_read) + self.after,
         }
     }
@@ -55,22 +59,32 @@ impl Probe {
                 return if by <= now { Due::Dead } else { Due::Nothing };
             }
             self.asked = None;
+            if self.again {
+                self.ask(now, self.poke_patience, in_flight);
+                return Due::Ask;
+            }
         }
         if now < self.heard(last_read) + self.after {
             return Due::Nothing;
         }
-        self.asked = Some((now, now + self.patience + in_flight_time(in_flight)));
+        self.ask(now, self.patience, in_flight);
         Due::Ask
     }
 
-    /// The connection is in doubt. Whether to ask: not when a question is out that must be answered as soon.
+    /// The connection is in doubt. Whether to ask now: not when a question is out that must be answered as soon.
     pub(crate) fn poke(&mut self, now: Instant, last_read: Instant, in_flight: usize) -> bool {
         let by = now + self.poke_patience + in_flight_time(in_flight);
         if self.asked.is_some_and(|(asked, soonest)| last_read < asked && soonest <= by) {
+            self.again = true;
             return false;
         }
-        self.asked = Some((now, by));
+        self.ask(now, self.poke_patience, in_flight);
         true
+    }
+
+    fn ask(&mut self, now: Instant, patience: Duration, in_flight: usize) {
+        self.asked = Some((now, now + patience + in_flight_time(in_flight)));
+        self.again = false;
     }
 
     fn heard(&self, last_read: Instant) -> Instant {
@@ -127,6 +141,20 @@ mod tests {
         assert!(!probe.poke(start + 94 * S, start, 0));
         assert_eq!(probe.deadline(start), start + 95 * S);
         assert_eq!(probe.expired(start + 95 * S, start, 0), Due::Dead);
+    }
+
+    #[test]
+    fn doubt_while_a_question_is_out_asks_once_more_after_the_answer() {
+        let (mut probe, start) = probe();
+        assert!(probe.poke(start, start - S, 0));
+        assert!(!probe.poke(start + S, start - S, 0));
+        let heard = start + 2 * S;
+        assert!(probe.deadline(heard) <= heard);
+        assert_eq!(probe.expired(heard, heard, 0), Due::Ask);
+        // Read in the same instant is an answer; what counts is that it is not asked for ever.
+        let heard = start + 3 * S;
+        assert_eq!(probe.deadline(heard), heard + 90 * S);
+        assert_eq!(probe.expired(heard, heard, 0), Due::Nothing);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod handle;
 mod incoming;
 mod iqs;
 mod login;
+mod online;
 mod scram;
 mod session;
 mod sm;

@@ -1,30 +1,27 @@
 //! The task behind a client session.
 
 use std::collections::VecDeque;
-use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
-use minidom::Element;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Account;
-use super::handle::{ClientEvent, Closed, Command, IqError, Taken};
-use super::incoming::{self, Incoming};
+use super::handle::{ClientEvent, Closed, Command, IqError};
 use super::iqs::Iqs;
 use super::login::{LoggedIn, Session, Stream, login};
-use super::sm::{Sm, Ticket, h};
+use super::sm::{Sm, Ticket};
 use crate::backoff::Backoff;
-use crate::limits::{ATTEMPT_SPACING, BACKLOG_MAX, CLOSE_TIMEOUT, OUTPUT_BYTES_MAX};
+use crate::limits::ATTEMPT_SPACING;
 use crate::ns;
-use crate::probe::{Due, Probe};
 use crate::reason::OfflineReason;
-use crate::stanza::{bundle, carbons, iq};
-use crate::wire::{Item, WireError, el, print};
+use crate::stanza::carbons;
+use crate::wire::el;
 
 /// How a connection or the wait for one ended.
-enum End {
+pub(super) enum End {
     /// Try again.
     Lost(OfflineReason),
     /// The application has had enough.
@@ -32,22 +29,22 @@ enum End {
 }
 
 /// Whom to tell when the session is closed.
-struct Stop(Option<oneshot::Sender<()>>);
+pub(super) struct Stop(pub(super) Option<oneshot::Sender<()>>);
 
 /// Everything that outlives a connection.
 pub(super) struct Driver {
-    account: Account,
-    cancel: CancellationToken,
-    commands: mpsc::Receiver<Command>,
-    events: mpsc::Sender<ClientEvent>,
+    pub(super) account: Account,
+    pub(super) cancel: CancellationToken,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) events: mpsc::Sender<ClientEvent>,
     /// Events that found the channel full.
-    backlog: VecDeque<ClientEvent>,
-    poke: Arc<Notify>,
-    taken: mpsc::UnboundedReceiver<Ticket>,
-    taken_sender: mpsc::UnboundedSender<Ticket>,
-    iqs: Iqs,
+    pub(super) backlog: VecDeque<ClientEvent>,
+    pub(super) poke: Arc<Notify>,
+    pub(super) taken: mpsc::UnboundedReceiver<Ticket>,
+    pub(super) taken_sender: mpsc::UnboundedSender<Ticket>,
+    pub(super) iqs: Iqs,
     /// The session that may be resumed.
-    sm: Option<Sm>,
+    pub(super) sm: Option<Sm>,
     sessions: u64,
     /// The last reason given, so that it is not repeated at each attempt.
     said: Option<OfflineReason>,
@@ -115,24 +112,32 @@ impl Driver {
         }
     }
 
-    /// Attempts to log in. A poke starts an attempt over, as it may hang on a path that is gone.
+    /// Attempts to log in. A poke starts an attempt over, as it may hang on a path that is gone; but each time it has
+    /// twice as long before, so that a slow network with much news still gets somewhere.
     async fn connect(&mut self) -> Result<Stream, End> {
+        let mut undisturbed = ATTEMPT_SPACING;
         loop {
-            if let Some(outcome) = self.attempt().await? {
+            if let Some(outcome) = self.attempt(undisturbed).await? {
                 return self.begin(outcome.map_err(End::Lost)?);
             }
+            undisturbed = (undisturbed * 2).min(self.account.config.online_timeout);
         }
     }
 
-    /// One attempt; `None` when it was poked.
-    async fn attempt(&mut self) -> Result<Option<Result<LoggedIn, OfflineReason>>, End> {
-        let started = Instant::now();
+    /// One attempt; `None` when it was poked and has lasted `undisturbed`.
+    async fn attempt(
+        &mut self,
+        undisturbed: Duration,
+    ) -> Result<Option<Result<LoggedIn, OfflineReason>>, End> {
+        let earliest = Instant::now() + undisturbed;
+        let mut poked = false;
         let resume = self.sm.as_mut().and_then(Sm::resume);
         let mut attempt = std::pin::pin!(login(&self.account, resume, self.sessions + 1));
         loop {
             tokio::select! {
                 outcome = &mut attempt => return Ok(Some(outcome)),
-                () = self.poke.notified(), if started.elapsed() > ATTEMPT_SPACING => return Ok(None),
+                () = self.poke.notified(), if !poked => poked = true,
+                () = sleep_until(earliest), if poked => return Ok(None),
                 command = self.commands.recv() => if let Some(stop) = refuse(command) {
                     return Err(End::Stop(stop));
                 },
@@ -179,198 +184,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Serves a connection until it ends.
-    async fn online(&mut self, mut wire: Stream) -> End {
-        let local = wire.get_ref().get_ref().0.local_addr().ok();
-        let config = &self.account.config;
-        let mut probe = Probe::new(config.ping_after, config.ping_timeout, config.poke_timeout);
-        loop {
-            self.acknowledge(&mut wire, false);
-            self.request(&mut wire);
-            let in_flight = wire.queued() + self.sm.as_ref().map_or(0, Sm::unacked_bytes);
-            let reading = self.backlog.len() < BACKLOG_MAX && !self.sm.as_ref().is_some_and(Sm::full);
-            if !reading {
-                // We hold the server's answers up ourselves.
-                probe.hold(Instant::now());
-            }
-            let due = probe.deadline(wire.last_read());
-            tokio::select! {
-                item = wire.drive(reading) => if let Err(reason) = self.item(&mut wire, item) {
-                    return End::Lost(reason);
-                },
-                command = self.commands.recv() => {
-                    if let Some(stop) = self.command(&mut wire, command, in_flight) {
-                        self.close(&mut wire).await;
-                        return End::Stop(stop);
-                    }
-                },
-                Some(ticket) = self.taken.recv() => take(&mut self.sm, ticket),
-                sent = deliver(&self.events, &mut self.backlog) => if let Err(end) = sent {
-                    self.close(&mut wire).await;
-                    return end;
-                },
-                () = expiry(&self.iqs) => self.iqs.expire(Instant::now()),
-                () = self.poke.notified() => {
-                    if local.is_some_and(|local| !is_ours(local)) {
-                        return End::Lost(OfflineReason::NoNetwork { detail: "the local address is gone".to_owned() });
-                    }
-                    if probe.poke(Instant::now(), wire.last_read(), in_flight) {
-                        self.ping(&mut wire);
-                    }
-                },
-                () = sleep_until(due) => {
-                    match probe.expired(Instant::now(), wire.last_read(), in_flight) {
-                        Due::Nothing => {}
-                        Due::Ask => self.ping(&mut wire),
-                        Due::Dead => {
-                            return End::Lost(OfflineReason::Timeout { doing: "checking that it is still there" });
-                        }
-                    }
-                },
-                () = self.cancel.cancelled() => {
-                    self.close(&mut wire).await;
-                    return End::Stop(Stop(None));
-                },
-            }
-        }
-    }
-
-    fn item(&mut self, wire: &mut Stream, item: Result<Item, WireError>) -> Result<(), OfflineReason> {
-        match item.map_err(OfflineReason::broken)? {
-            Item::Element(element) => self.element(wire, &element),
-            Item::Refused(refused) => {
-                tracing::info!("dropped a stanza that is nested too deep or has too many elements");
-                if refused.ns == ns::CLIENT {
-                    // It counts (XEP-0198 section 4), or the server would send it again for ever.
-                    let ticket = self.sm.as_mut().and_then(Sm::received);
-                    ticket.into_iter().for_each(|ticket| take(&mut self.sm, ticket));
-                }
-                Ok(())
-            }
-            Item::Closed => {
-                Err(OfflineReason::StreamEnded { detail: "the server closed the stream".to_owned() })
-            }
-            Item::Opened { .. } => Err(protocol("a second stream header")),
-        }
-    }
-
-    fn element(&mut self, wire: &mut Stream, element: &Element) -> Result<(), OfflineReason> {
-        if element.has_ns(ns::CLIENT) {
-            self.stanza(wire, element);
-            return Ok(());
-        }
-        if element.is("error", ns::STREAM) {
-            let reason = OfflineReason::stream_error(element, &self.account.domain());
-            if matches!(reason, OfflineReason::Conflict { .. }) {
-                // The other session has taken over; ours is not there to be resumed.
-                self.sm = None;
-            }
-            return Err(reason);
-        }
-        if element.is("r", ns::SM) {
-            self.acknowledge(wire, true);
-        } else if element.is("a", ns::SM)
-            && let Some(sm) = &mut self.sm
-        {
-            let h = h(element).ok_or_else(|| protocol("an acknowledgement without a count"))?;
-            let result = sm.acknowledged(h);
-            if let Err(error) = result {
-                self.sm = None;
-                return Err(protocol(&error.to_string()));
-            }
-        }
-        Ok(())
-    }
-
-    fn stanza(&mut self, wire: &mut Stream, stanza: &Element) {
-        let Some(ticket) = self.sm.as_mut().and_then(Sm::received) else { return };
-        match incoming::read(stanza, &self.account.jid, &self.account.bridge) {
-            Incoming::Bundle { from, bytes, message_id } => {
-                // Not taken before the application says so.
-                let taken = Taken { ticket, done: self.taken_sender.clone() };
-                return self.say(ClientEvent::Bundle { from, bytes, message_id, taken });
-            }
-            Incoming::Nothing => {}
-            Incoming::Reply(reply) => self.send(wire, &reply),
-            Incoming::Answer(kind) => self.iqs.answer(stanza, kind, stanza.children().next()),
-            Incoming::Verdict(verdict) => {
-                self.say(ClientEvent::Verdict { bytes: verdict.bytes, reveal: verdict.reveal });
-            }
-            Incoming::Refusal { id, condition, text } => {
-                self.say(ClientEvent::Refusal { id, condition, text });
-            }
-        }
-        take(&mut self.sm, ticket);
-    }
-
-    /// Carries out a command; the one to stop is returned.
-    fn command(&mut self, wire: &mut Stream, command: Option<Command>, in_flight: usize) -> Option<Stop> {
-        // Refused, never kept waiting: whoever waits here may be the one who reads the events.
-        let full = in_flight >= OUTPUT_BYTES_MAX;
-        match command {
-            Some(Command::Upload { reply, .. }) if full => drop(reply.send(Err(Closed::Busy))),
-            Some(Command::Iq { reply, .. }) if full => drop(reply.send(Err(IqError::Busy))),
-            Some(Command::Upload { id, bundle, reply }) => {
-                let message = bundle::upload(&self.account.config.bridge, &id, &bundle);
-                self.send(wire, &message);
-                let _ = reply.send(Ok(()));
-            }
-            Some(Command::Iq { set, payload, reply }) => {
-                if let Some(id) = self.iqs.ask(reply) {
-                    let request = iq::request(ns::CLIENT, set, &id, &self.account.config.bridge, payload);
-                    self.send(wire, &request);
-                }
-            }
-            Some(Command::Shutdown { reply }) => return Some(Stop(Some(reply))),
-            // All handles are gone: nobody can use the session any more.
-            None => return Some(Stop(None)),
-        }
-        None
-    }
-
-    fn send(&mut self, wire: &mut Stream, stanza: &Element) {
-        let text = print(stanza, ns::CLIENT);
-        wire.push_text(&text);
-        if let Some(sm) = &mut self.sm {
-            sm.sent(text);
-        }
-    }
-
-    fn acknowledge(&mut self, wire: &mut Stream, asked: bool) {
-        if let Some(ack) = self.sm.as_mut().and_then(|sm| sm.ack(asked)) {
-            wire.push(&ack);
-        }
-    }
-
-    /// Asks for an acknowledgement when there is something to acknowledge.
-    fn request(&mut self, wire: &mut Stream) {
-        if self.sm.as_mut().is_some_and(Sm::should_request) {
-            wire.push(&el("r", ns::SM));
-        }
-    }
-
-    /// Asks for a sign of life.
-    fn ping(&mut self, wire: &mut Stream) {
-        if self.sm.as_ref().is_some_and(Sm::enabled) {
-            wire.push(&el("r", ns::SM));
-        } else {
-            let id = self.iqs.id();
-            let domain = self.account.domain();
-            self.send(wire, &iq::ping(ns::CLIENT, &id, &domain));
-        }
-    }
-
-    /// Ends the session, not only the connection.
-    async fn close(&mut self, wire: &mut Stream) {
-        while let Ok(ticket) = self.taken.try_recv() {
-            take(&mut self.sm, ticket);
-        }
-        self.acknowledge(wire, false);
-        if timeout(CLOSE_TIMEOUT, wire.close()).await.is_err() {
-            tracing::debug!("the server did not close the stream in time");
-        }
-    }
-
     /// Waits before the next attempt; the command to stop is returned.
     async fn pause(
         &mut self,
@@ -406,7 +219,7 @@ impl Driver {
         }
     }
 
-    fn say(&mut self, event: ClientEvent) {
+    pub(super) fn say(&mut self, event: ClientEvent) {
         self.backlog.push_back(event);
     }
 }
@@ -427,14 +240,17 @@ fn refuse(command: Option<Command>) -> Option<Stop> {
     }
 }
 
-fn take(sm: &mut Option<Sm>, ticket: Ticket) {
+pub(super) fn take(sm: &mut Option<Sm>, ticket: Ticket) {
     if let Some(sm) = sm {
         sm.taken(ticket);
     }
 }
 
 /// Moves the oldest waiting event into the channel; never ends while there is none.
-async fn deliver(events: &mpsc::Sender<ClientEvent>, backlog: &mut VecDeque<ClientEvent>) -> Result<(), End> {
+pub(super) async fn deliver(
+    events: &mpsc::Sender<ClientEvent>,
+    backlog: &mut VecDeque<ClientEvent>,
+) -> Result<(), End> {
     if backlog.is_empty() {
         return std::future::pending().await;
     }
@@ -446,19 +262,13 @@ async fn deliver(events: &mpsc::Sender<ClientEvent>, backlog: &mut VecDeque<Clie
     Ok(())
 }
 
-async fn expiry(iqs: &Iqs) {
+pub(super) async fn expiry(iqs: &Iqs) {
     match iqs.deadline() {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }
 
-/// Whether this machine still has the address that a connection was made from: without it the connection is dead,
-/// however patient TCP may be.
-fn is_ours(local: SocketAddr) -> bool {
-    UdpSocket::bind((local.ip(), 0)).is_ok()
-}
-
-fn protocol(detail: &str) -> OfflineReason {
+pub(super) fn protocol(detail: &str) -> OfflineReason {
     OfflineReason::Protocol { detail: detail.to_owned() }
 }

@@ -46,7 +46,8 @@ pub(super) fn reason(error: &io::Error) -> OfflineReason {
         return OfflineReason::StreamEnded { detail: format!("during the TLS handshake: {error}") };
     };
     let remedy = match tls {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        // A bad signature is what an authority of the right name and the wrong key looks like.
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "if the server's certificate comes from an authority of your own, set it as CA file"
         }
         Error::InvalidCertificate(

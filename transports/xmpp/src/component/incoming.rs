@@ -16,8 +16,12 @@ pub(super) enum Incoming {
     Event(ComponentEvent),
     /// Answer with this.
     Reply(Element),
-    /// An answer to the ping of this id. An error answers as well as a result: the server has come to it.
-    Pong(String),
+    /// An answer to the ping of this id, if it is from whom was pinged. An error answers as well as a result: the
+    /// server has come to it.
+    Pong {
+        from: String,
+        id: String,
+    },
     Privilege(Announcement),
     /// Something of ours came back.
     Bounce {
@@ -62,7 +66,7 @@ fn read_iq(stanza: &Element, domain: &str) -> Incoming {
         return Incoming::Nothing;
     };
     if matches!(kind, Kind::Result | Kind::Error) {
-        return Incoming::Pong(id.to_owned());
+        return Incoming::Pong { from: from.to_string(), id: id.to_owned() };
     }
     let from = from.to_string();
     // Users of the component's domain do not exist, and nobody speaks for them.

@@ -238,7 +238,8 @@ impl Driver {
             Incoming::Nothing => {}
             Incoming::Event(event) => self.backlog.push_back(event),
             Incoming::Reply(reply) => wire.push(&reply),
-            Incoming::Pong(id) => self.pong(&id),
+            Incoming::Pong { from, id } if from == self.host => self.pong(&id),
+            Incoming::Pong { .. } => {}
             Incoming::Privilege(announcement) => self.privilege(announcement),
             Incoming::Bounce { from, id, condition } => self.bounce(from, id, condition),
         }

@@ -198,7 +198,7 @@ impl StreamParser {
 
     fn text(&mut self, text: String) -> Result<Option<Item>, XmlError> {
         if let Some(innermost) = self.open.last_mut() {
-            innermost.append_text_node(text);
+            innermost.append_text(text);
         } else if self.depth <= 1 {
             if !text.bytes().all(|byte| byte.is_ascii_whitespace()) {
                 return Err(XmlError::Malformed("text between stanzas".to_owned()));
@@ -370,5 +370,57 @@ mod tests {
         assert!(matches!(items(&format!("{HEAD}words"), 99), Err(XmlError::Malformed(_))));
         let entities = format!("<!DOCTYPE x [<!ENTITY a 'aaaa'>]>{HEAD}");
         assert!(matches!(items(&entities, 99), Err(XmlError::Malformed(_))));
+    }
+
+    use crate::wire::{With, el, print};
+    use proptest::prelude::*;
+
+    /// Any element within the limits, with text that XML can hold.
+    fn any_element() -> impl Strategy<Value = Element> {
+        let text = "[ -~äß🐦]{1,9}";
+        let leaf = ("[a-c]", "[m-o]", prop::option::of(text)).prop_map(|(name, ns, attr)| {
+            let element = el(&name, &ns);
+            match attr {
+                Some(attr) => element.with("attr", &attr),
+                None => element,
+            }
+        });
+        leaf.prop_recursive(6, 32, 4, move |inner| {
+            ("[a-c]", "[m-o]", prop::collection::vec(inner, 0..4), prop::option::of(text)).prop_map(
+                |(name, ns, children, text)| {
+                    let element = children.into_iter().fold(el(&name, &ns), With::child);
+                    match text {
+                        Some(text) => element.with_text(text),
+                        None => element,
+                    }
+                },
+            )
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_back(element in any_element(), inherited in "[m-o]") {
+            let head = HEAD.replace(ns::CLIENT, &inherited);
+            let read = items(&format!("{head}{}", print(&element, &inherited)), 5).unwrap().remove(1);
+            let Item::Element(read) = read else { panic!("refused") };
+            prop_assert_eq!(read, element);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(prop_oneof![
+            Just(b'<'), Just(b'>'), Just(b'/'), Just(b'a'), Just(b' '), Just(b'='), Just(b'\''), Just(b'&'), Just(b':'),
+            any::<u8>()
+        ], 0..200)) {
+            let mut text = HEAD.as_bytes().to_vec();
+            text.extend(bytes);
+            let mut parser = StreamParser::new();
+            let mut input = &text[..];
+            while let Ok(Some(item)) = parser.next(&mut input) {
+                if matches!(item, Item::Closed) {
+                    break;
+                }
+            }
+        }
     }
 }
