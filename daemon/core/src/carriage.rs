@@ -190,7 +190,8 @@ pub(crate) fn giver_share(quota_bytes: u64, pool: Pool) -> u64 {
 fn share(quota_bytes: u64, giver: &Giver, size: u64, pulled: bool, load: &Load) -> Result<(), DeclineReason> {
     let added = size + load.in_flight;
     let pool = if pulled || giver.contact.is_some() { Pool::Contact } else { Pool::Stranger };
-    let mut fits = load.giver.bytes + size <= giver_share(quota_bytes, pool);
+    // What is addressed to us passes through: its bucket is its limit.
+    let mut fits = pulled || load.giver.bytes + size <= giver_share(quota_bytes, pool);
     if pool == Pool::Stranger {
         fits &= load.usage.strangers.bytes + added <= quota_bytes / STRANGERS_SHARE;
     }

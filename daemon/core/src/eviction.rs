@@ -16,6 +16,9 @@ use crate::trouble::Flow;
 
 /// Entries looked at for one eviction.
 pub const SCAN_MAX: usize = 1024;
+/// Mail addressed to this node may exceed the quota by this: it goes as soon as it is opened, and two nodes
+/// full of own mail for each other would otherwise wait for ever.
+pub const RECIPIENT_RESERVE_BYTES: u64 = 1 << 20;
 /// Bundles evicted in one commit.
 pub const EVICT_MAX: usize = 64;
 
@@ -39,14 +42,20 @@ struct Victim {
 impl Core {
     /// Removals that make room for `size` bytes more (with what is in flight), or `None` where there is not
     /// enough that may go for this pool: strangers' mail displaces neither strangers' nor contacts'.
+    ///
+    /// `ours`: the mail is addressed to this node.
     pub(crate) fn room_for(
         &mut self,
         cx: &mut Context<'_>,
         pool: Pool,
         size: u64,
+        ours: bool,
     ) -> Flow<Option<Vec<StoreOp>>> {
         let wanted = cx.catalog.usage()?.bytes() + size;
-        let Some(excess) = wanted.checked_sub(self.config.quota_bytes).filter(|excess| *excess > 0) else {
+        let reserve = if ours { RECIPIENT_RESERVE_BYTES } else { 0 };
+        let Some(excess) =
+            wanted.checked_sub(self.config.quota_bytes.saturating_add(reserve)).filter(|excess| *excess > 0)
+        else {
             return Ok(Some(Vec::new()));
         };
         let up_to = match pool {
@@ -72,7 +81,7 @@ impl Core {
 
     /// Own mail is in the store already: everybody else's makes room.
     pub(crate) fn make_room_for_own(&mut self, cx: &mut Context<'_>) -> Flow {
-        let Some(ops) = self.room_for(cx, Pool::Own, 0)? else { return Ok(()) };
+        let Some(ops) = self.room_for(cx, Pool::Own, 0, false)? else { return Ok(()) };
         self.evict(cx, ops, Then::Nothing);
         Ok(())
     }

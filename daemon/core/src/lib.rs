@@ -67,14 +67,14 @@ pub mod limits {
     pub use crate::carriage::BUCKETS_MAX;
     pub use crate::core::{CONTACTS_MAX, OWN_TAGS_MAX};
     pub use crate::entry::{COPIES_AT_BIRTH, HOPS_MAX};
-    pub use crate::eviction::{EVICT_MAX, SCAN_MAX};
+    pub use crate::eviction::{EVICT_MAX, RECIPIENT_RESERVE_BYTES, SCAN_MAX};
     pub use crate::expiry::{BATCH_MAX, CHECK_MS};
     pub use crate::mailbox::{OPEN_QUEUE_MAX, OPENING_MAX};
     pub use crate::neighbours::{BACKOFF_MS, DIALS_MAX, SIGHTINGS_MAX, WAIT_MS};
     pub use crate::partials::{PARTIAL_BYTES_MAX, PARTIALS_MAX};
     pub use crate::session::{
         CANDIDATES_MAX, DEFERRED_MAX, HAVE_MAX, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, INCOMING_MAX, LINKS_MAX,
-        LIST_MAX, QUALITY_REFUSALS_MAX, REACHABLE_MAX, SEGMENT_SIZE, SILENCE_MS,
+        LIST_MAX, QUALITY_REFUSALS_MAX, REACHABLE_MAX, RETRY_MS, SEGMENT_SIZE, SILENCE_MS,
     };
     pub use crate::tombstones::{CACHE_MAX, CACHE_PER_NEIGHBOUR_MAX, DEAD_MAX, RECENT_MAX};
     pub use crate::uplink::{UPLOAD_QUEUE_MAX, UPLOADS_MAX, VERDICT_TIMEOUT_MS};

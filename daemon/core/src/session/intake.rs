@@ -125,7 +125,7 @@ impl Core {
             .map(|incoming| u64::from(incoming.offer.size))
             .sum();
         let pool = if pulled || giver.contact.is_some() { Pool::Contact } else { Pool::Stranger };
-        if self.room_for(cx, pool, u64::from(offer.size) + in_flight)?.is_none() {
+        if self.room_for(cx, pool, u64::from(offer.size) + in_flight, pulled)?.is_none() {
             return Ok(Err(DeclineReason::PoolFull));
         }
         let load =
@@ -208,7 +208,7 @@ impl Core {
         if self.clock.expired(cx.now, &meta, &entry) {
             return self.turn_down(cx, link, offer.bundle, DeclineReason::Expired);
         }
-        let Some(mut ops) = self.room_for(cx, pool, u64::from(meta.size))? else {
+        let Some(mut ops) = self.room_for(cx, pool, u64::from(meta.size), ours)? else {
             return self.turn_down(cx, link, offer.bundle, DeclineReason::PoolFull);
         };
         let node = session_node(self, link);

@@ -37,7 +37,7 @@ use crate::notice::Notice;
 use crate::trouble::{Flow, Trouble};
 
 pub use intake::{DEFERRED_MAX, INCOMING_MAX};
-pub use offers::{CANDIDATES_MAX, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, QUALITY_REFUSALS_MAX};
+pub use offers::{CANDIDATES_MAX, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, QUALITY_REFUSALS_MAX, RETRY_MS};
 pub use reconcile::{HAVE_MAX, LIST_MAX, REACHABLE_MAX};
 pub use transfer::SEGMENT_SIZE;
 
@@ -89,6 +89,10 @@ pub(crate) struct Session {
     outgoing: BTreeMap<BundleId, Outgoing>,
     spray_closed: bool,
     quality_refusals: u32,
+    /// Pulled, and declined for reasons that pass.
+    declined_direct: VecDeque<BundleId>,
+    /// When what was declined for such reasons is offered again.
+    retry_ms: Option<u64>,
     incoming: BTreeMap<BundleId, Incoming>,
     /// Offers of what somebody else is sending at the moment.
     deferred: Vec<Offer>,
@@ -118,6 +122,8 @@ impl Session {
             outgoing: BTreeMap::new(),
             spray_closed: false,
             quality_refusals: 0,
+            declined_direct: VecDeque::new(),
+            retry_ms: None,
             incoming: BTreeMap::new(),
             deferred: Vec::new(),
             grants: BTreeMap::new(),
@@ -148,7 +154,7 @@ impl Session {
     /// When the timer is needed.
     pub(crate) fn next_ms(&self) -> Option<u64> {
         let silence = self.waits().then_some(self.heard_ms + SILENCE_MS);
-        silence.into_iter().chain(self.scan_due_ms()).min()
+        silence.into_iter().chain(self.scan_due_ms()).chain(self.retry_ms).min()
     }
 }
 
@@ -258,6 +264,7 @@ impl Core {
         let due: Vec<LinkId> =
             due.filter(|(_, s)| s.scan_due_ms().is_some()).map(|(link, _)| *link).collect();
         self.dirty.extend(due);
+        self.retry_declined(now_ms);
         Ok(())
     }
 

@@ -23,6 +23,8 @@ pub const IN_FLIGHT_BYTES_MAX: u64 = 4 * 98_304;
 pub const CANDIDATES_MAX: usize = 1024;
 /// After this many peers' qualities in a row were too low, no more last copies are offered on the link.
 pub const QUALITY_REFUSALS_MAX: u32 = 8;
+/// On a link that stays up, what was declined for want of room is offered again after this.
+pub const RETRY_MS: u64 = 60_000;
 /// Entries read in one go, and how many times for one event.
 const PAGE: usize = 256;
 const PAGES_MAX: usize = 16;
@@ -246,18 +248,37 @@ impl Core {
             DeclineReason::Known | DeclineReason::Tombstoned => {
                 session.peer_has.insert(mac);
             }
-            DeclineReason::CarriageClosed | DeclineReason::Bucket | DeclineReason::PoolFull => {
-                session.spray_closed |= outgoing.copies > 0;
+            DeclineReason::CarriageClosed
+            | DeclineReason::Bucket
+            | DeclineReason::PoolFull
+            | DeclineReason::StorageFailed => {
+                session.retry_ms.get_or_insert(cx.now.mono_ms + RETRY_MS);
+                if outgoing.copies > 0 {
+                    session.spray_closed |= reason != DeclineReason::StorageFailed;
+                } else if session.declined_direct.len() < CANDIDATES_MAX {
+                    session.declined_direct.push_back(id);
+                }
             }
-            DeclineReason::SizeOrLifetime
-            | DeclineReason::Expired
-            | DeclineReason::QualityTooLow
-            | DeclineReason::StorageFailed => {}
+            DeclineReason::SizeOrLifetime | DeclineReason::Expired | DeclineReason::QualityTooLow => {}
         }
         if outgoing.copies > 0 {
             self.renew(id, Some(link));
         }
         Ok(())
+    }
+
+    /// A link may stay up for days: what did not fit once is offered again.
+    pub(super) fn retry_declined(&mut self, now_ms: u64) {
+        for (link, session) in &mut self.sessions {
+            if session.retry_ms.is_some_and(|retry_ms| retry_ms <= now_ms) {
+                session.retry_ms = None;
+                session.spray_closed = false;
+                session.scan = Scan::From(None);
+                let again = std::mem::take(&mut session.declined_direct);
+                session.direct.extend(again);
+                self.dirty.insert(*link);
+            }
+        }
     }
 
     /// Bundles on their way out, for tests and status: bundle and copies promised, by link.

@@ -58,7 +58,7 @@ fn make() -> Pool {
         pool.tags.push(card.mailbox_secret().tag(Epoch::at(WALL_S)));
         for number in 0..MESSAGES {
             // From one segment to four, and not all of them may go up.
-            let content = vec![7; [40, 300, 20_000, 3_000, 60, 50_000][number]];
+            let content = vec![7; [40, 300, 20_000, 25_000, 60, 50_000][number]];
             let uplink = (number % 3 != 2).then_some(UplinkDraft {
                 bridge: &bridge,
                 author_jid: "author@example.org",
