@@ -89,7 +89,8 @@ impl CostClass {
 pub enum AddressClass {
     /// An IPv4 address.
     Ipv4([u8; 4]),
-    /// The first 64 bits of an IPv6 address.
+    /// The first 64 bits of an IPv6 address; of a link-local one the last 64, since all neighbours share the
+    /// first.
     Ipv6Net([u8; 8]),
     /// A BLE device address.
     Ble([u8; 6]),
@@ -104,8 +105,10 @@ impl AddressClass {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self::Ipv4(v4.octets()),
             IpAddr::V6(v6) => {
-                let [a, b, c, d, e, f, g, h, ..] = v6.octets();
-                Self::Ipv6Net([a, b, c, d, e, f, g, h])
+                let octets = v6.octets();
+                let (network, host) = octets.split_at(8);
+                let half = if v6.is_unicast_link_local() { host } else { network };
+                Self::Ipv6Net(half.try_into().unwrap_or_default())
             }
         }
     }
@@ -149,7 +152,8 @@ mod tests {
     #[test]
     fn addresses_of_one_network_are_one_class() {
         let class = |text: &str| AddressClass::of_ip(text.parse().unwrap());
-        assert_eq!(class("fe80::1"), class("fe80::2:3"));
+        assert_eq!(class("2001:db8:0:1::1"), class("2001:db8:0:1::2:3"));
+        assert_ne!(class("fe80::1"), class("fe80::2"), "neighbours on one link are not one");
         assert_ne!(class("2001:db8:0:1::1"), class("2001:db8:0:2::1"));
         assert_eq!(class("::ffff:192.0.2.7"), AddressClass::Ipv4([192, 0, 2, 7]));
         assert_ne!(class("192.0.2.7").to_bytes(), class("192.0.2.8").to_bytes());

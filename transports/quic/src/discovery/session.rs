@@ -1,0 +1,243 @@
+//! One run of the mDNS engine.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mdns_sd::{DaemonEvent, Error, IfKind, Receiver, ServiceDaemon, ServiceEvent};
+use pigeon_link::TransportEvent;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{Announcement, Request, SERVICE, report};
+use crate::addresses;
+use crate::transport::Shared;
+
+/// How often the engine looks at the interfaces by itself.
+const CHECK_INTERVAL_S: u32 = 5;
+/// How often it looks after a poke, for [`ALERT_TIME`]. The engine counts in whole seconds.
+const CHECK_INTERVAL_ALERT_S: u32 = 1;
+const ALERT_TIME: Duration = Duration::from_secs(10);
+/// Pokes that come in this time are one.
+const POKE_DELAY: Duration = Duration::from_millis(50);
+/// The engine asks ever less often (RFC 6762 section 5.2), up to hourly, as if neighbours did not move.
+const QUERY_INTERVAL: Duration = Duration::from_secs(120);
+/// How long a neighbour in doubt has to answer.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the engine has to say goodbye.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Searches that replace each other and have not been read to their end.
+const SEARCHES_MAX: usize = 8;
+
+/// How a session ended.
+pub(super) enum End {
+    /// The transport stops.
+    Stopped,
+    /// The engine does not work.
+    Broken(Error),
+}
+
+/// A running engine that announces and browses.
+pub(super) struct Session<'a> {
+    shared: &'a Arc<Shared>,
+    announcement: &'a Announcement,
+    engine: ServiceDaemon,
+    monitor: Receiver<DaemonEvent>,
+    /// The newest last. An older one ends when the engine has taken up the next.
+    searches: VecDeque<Receiver<ServiceEvent>>,
+    poked: Option<Instant>,
+    calm: Option<Instant>,
+    query: Instant,
+    toggle: bool,
+}
+
+/// What woke the session.
+enum Wake {
+    Stop,
+    Service(ServiceEvent),
+    SearchEnded,
+    Engine(DaemonEvent),
+    EngineGone,
+    Request(Request),
+    Carriage(bool),
+    Poked,
+    Calm,
+    Query,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn start(
+        shared: &'a Arc<Shared>,
+        announcement: &'a Announcement,
+        carriage_open: bool,
+    ) -> Result<Self, Error> {
+        let engine = ServiceDaemon::new()?;
+        engine.set_ip_check_interval(CHECK_INTERVAL_S)?;
+        if !shared.config.interfaces.is_empty() {
+            engine.disable_interface(IfKind::All)?;
+            let names = shared.config.interfaces.iter().map(String::as_str);
+            engine.enable_interface(names.collect::<Vec<_>>())?;
+        }
+        let monitor = engine.monitor()?;
+        engine.register(announcement.service(carriage_open)?)?;
+        let searches = VecDeque::from([engine.browse(SERVICE)?]);
+        let query = Instant::now() + QUERY_INTERVAL;
+        Ok(Self {
+            shared,
+            announcement,
+            engine,
+            monitor,
+            searches,
+            poked: None,
+            calm: None,
+            query,
+            toggle: false,
+        })
+    }
+
+    /// Announces and browses until the transport stops or the engine breaks.
+    pub(super) async fn run(
+        &mut self,
+        requests: &mut mpsc::Receiver<Request>,
+        carriage: &mut watch::Receiver<bool>,
+    ) -> End {
+        loop {
+            let wake = self.wake(requests, carriage).await;
+            let open = *carriage.borrow();
+            match self.handle(wake, open).await {
+                Ok(true) => {}
+                Ok(false) => return End::Stopped,
+                Err(error) => return End::Broken(error),
+            }
+        }
+    }
+
+    /// Withdraws the announcement and ends the engine.
+    pub(super) async fn goodbye(&self) {
+        if let Ok(done) = self.engine.unregister(&self.announcement.full_name()) {
+            let _late = timeout(GOODBYE_TIMEOUT, done.recv_async()).await;
+        }
+        if let Ok(done) = self.engine.shutdown() {
+            let _late = timeout(GOODBYE_TIMEOUT, done.recv_async()).await;
+        }
+    }
+
+    async fn wake(
+        &self,
+        requests: &mut mpsc::Receiver<Request>,
+        carriage: &mut watch::Receiver<bool>,
+    ) -> Wake {
+        let search = async {
+            match self.searches.front() {
+                Some(search) => search.recv_async().await.map_or(Wake::SearchEnded, Wake::Service),
+                None => Wake::SearchEnded,
+            }
+        };
+        tokio::select! {
+            () = self.shared.stop.cancelled() => Wake::Stop,
+            wake = search => wake,
+            event = self.monitor.recv_async() => event.map_or(Wake::EngineGone, Wake::Engine),
+            request = requests.recv() => request.map_or(Wake::Stop, Wake::Request),
+            Ok(()) = carriage.changed() => Wake::Carriage(*carriage.borrow_and_update()),
+            () = at(self.poked) => Wake::Poked,
+            () = at(self.calm) => Wake::Calm,
+            () = sleep_until(self.query) => Wake::Query,
+        }
+    }
+
+    /// Whether to go on.
+    async fn handle(&mut self, wake: Wake, carriage_open: bool) -> Result<bool, Error> {
+        match wake {
+            Wake::Stop => return Ok(false),
+            Wake::Service(event) => self.service(event).await,
+            Wake::SearchEnded => {
+                self.searches.pop_front();
+                if self.searches.is_empty() {
+                    // The engine gave up on a reader that fell behind.
+                    self.searches.push_back(self.engine.browse(SERVICE)?);
+                }
+            }
+            Wake::Engine(event) => self.engine_event(event).await,
+            Wake::EngineGone => return Err(Error::DaemonShutdown),
+            Wake::Request(Request::Poke) => {
+                self.poked.get_or_insert_with(|| Instant::now() + POKE_DELAY);
+            }
+            Wake::Request(Request::Verify { token }) => {
+                busy_is_fine(self.engine.verify(format!("{token}.{SERVICE}"), VERIFY_TIMEOUT))?;
+            }
+            Wake::Carriage(open) => self.engine.register(self.announcement.service(open)?)?,
+            Wake::Poked => self.rescan(carriage_open)?,
+            Wake::Calm => {
+                self.calm = None;
+                busy_is_fine(self.engine.set_ip_check_interval(CHECK_INTERVAL_S))?;
+            }
+            Wake::Query => self.search_again()?,
+        }
+        Ok(true)
+    }
+
+    async fn service(&self, event: ServiceEvent) {
+        let news = match event {
+            ServiceEvent::ServiceResolved(service) => self.shared.sightings.resolved(&service),
+            ServiceEvent::ServiceRemoved(_, full_name) => self.shared.sightings.removed(&full_name),
+            _ => None,
+        };
+        if let Some(event) = news {
+            report(self.shared, event).await;
+        }
+    }
+
+    async fn engine_event(&self, event: DaemonEvent) {
+        if let DaemonEvent::Error(error) = event {
+            let problem = format!("mDNS: {error}; neighbours may not be found");
+            report(self.shared, TransportEvent::Problem(problem)).await;
+        }
+    }
+
+    /// Interfaces have changed.
+    fn rescan(&mut self, carriage_open: bool) -> Result<(), Error> {
+        self.poked = None;
+        self.shared.live.drop_all_but(&addresses::local_ips());
+        // The engine takes up new interfaces at once when the set of those it excludes changes, and otherwise
+        // at its next check. This switch concerns interfaces of Apple's alone, so it may be turned freely.
+        self.toggle = !self.toggle;
+        busy_is_fine(self.engine.include_apple_p2p(self.toggle))?;
+        if self.calm.is_none() {
+            // What has gone is noticed by the check only. Setting the interval starts it anew: once is enough.
+            busy_is_fine(self.engine.set_ip_check_interval(CHECK_INTERVAL_ALERT_S))?;
+        }
+        self.calm = Some(Instant::now() + ALERT_TIME);
+        // An interface that went and came back between two checks is nothing new to the engine.
+        busy_is_fine(self.engine.register(self.announcement.service(carriage_open)?))?;
+        self.search_again()
+    }
+
+    /// Queries at once, and again soon.
+    fn search_again(&mut self) -> Result<(), Error> {
+        self.query = Instant::now() + QUERY_INTERVAL;
+        if self.searches.len() < SEARCHES_MAX {
+            match self.engine.browse(SERVICE) {
+                Ok(search) => self.searches.push_back(search),
+                Err(Error::Again) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The engine's queue is full: it has enough to do, and will be asked again.
+fn busy_is_fine(outcome: Result<(), Error>) -> Result<(), Error> {
+    match outcome {
+        Err(Error::Again) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Waits until then; for ever without a time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
