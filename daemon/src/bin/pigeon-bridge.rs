@@ -1,1 +1,5 @@
-fn main() {}
+//! The XMPP bridge. Everything it does is in the library: `carrier_pigeon::bridge`.
+
+fn main() -> std::process::ExitCode {
+    carrier_pigeon::bridge::main()
+}

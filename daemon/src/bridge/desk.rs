@@ -1,0 +1,107 @@
+//! What all tasks of the bridge share, and how verdicts leave it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pigeon_bundle::{BridgeCard, BridgeIdentity, BundleId, MessageDigest, Reveal, Verdict, VerdictCode};
+use pigeon_xmpp::{ComponentHandle, SendError};
+
+use super::flights::Flights;
+use super::judge::Judge;
+use super::keys::{self, BridgeKeyError};
+use super::ledger::Ledger;
+
+/// How long to wait before something is tried again that the server takes too slowly.
+const BUSY_WAIT: Duration = Duration::from_millis(20);
+/// How often. After that it counts as not sent.
+const BUSY_TRIES: u32 = 500;
+
+/// The bridge's keys, ledger and connection.
+pub struct Desk {
+    /// Keys.
+    pub identity: BridgeIdentity,
+    /// The component's domain.
+    pub domain: String,
+    /// Hosts that are served.
+    pub hosts: BTreeSet<String>,
+    /// How long a registration lasts, seconds.
+    pub registration_s: u64,
+    /// What has been accepted, and who may speak.
+    pub ledger: Ledger,
+    /// What is on its way.
+    pub flights: Flights,
+    /// The connection to the server. Deliveries go through clones of their own.
+    pub component: ComponentHandle,
+    /// Where the card is kept.
+    pub data_dir: PathBuf,
+    /// The card that is handed out.
+    pub card: Mutex<BridgeCard>,
+}
+
+impl Desk {
+    /// A judge for this moment.
+    #[must_use]
+    pub fn judge(&self) -> Judge<'_> {
+        Judge { identity: &self.identity, domain: &self.domain, hosts: &self.hosts, now_s: now_s() }
+    }
+
+    /// The card, fresh if the last one is half over.
+    ///
+    /// # Errors
+    /// [`BridgeKeyError`] when a fresh one cannot be kept.
+    pub fn card(&self) -> Result<Vec<u8>, BridgeKeyError> {
+        let mut card = self.card.lock().unwrap_or_else(PoisonError::into_inner);
+        if !keys::serves(&card, &self.identity, &self.domain, now_s()) {
+            *card = keys::card(&self.data_dir, &self.identity, &self.domain, now_s())?;
+        }
+        Ok(card.as_bytes().to_vec())
+    }
+
+    /// Signs a verdict and sends it. A verdict that cannot be sent is dropped: whoever wants it uploads again, and the
+    /// ledger has the answer.
+    pub async fn verdict(&self, to: &str, verdict: &Verdict, reveal: Option<Reveal>) {
+        let bytes = verdict.sign(&self.identity);
+        let reveal = reveal.map(|reveal| reveal.0);
+        if let Err(error) = patiently(|| self.component.verdict(to, &bytes, reveal)).await {
+            tracing::debug!(%error, "a verdict was not sent");
+        }
+    }
+}
+
+/// Tries again while the server takes too slowly what is sent.
+///
+/// # Errors
+/// As `send`, and [`SendError::Busy`] after ten seconds of it.
+pub async fn patiently<F: Future<Output = Result<(), SendError>>>(
+    mut send: impl FnMut() -> F,
+) -> Result<(), SendError> {
+    for _ in 1..BUSY_TRIES {
+        match send().await {
+            // Room in the output buffer announces itself by nothing.
+            Err(SendError::Busy) => tokio::time::sleep(BUSY_WAIT).await,
+            outcome => return outcome,
+        }
+    }
+    send().await
+}
+
+/// The audit line of one upload: no names, no content.
+pub fn audit(bundle: &BundleId, message: &MessageDigest, code: VerdictCode, reason: &str) {
+    let short = |id: &[u8; 32]| data_encoding::HEXLOWER.encode(&id[..4]);
+    tracing::info!(
+        target: "pigeon_bridge::audit",
+        bundle = %short(&bundle.0),
+        digest = %short(&message.0),
+        verdict = ?code,
+        reason,
+        "upload"
+    );
+}
+
+/// Unix seconds.
+#[must_use]
+pub fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,411 @@
+//! The ledger: what the bridge has accepted or refused, which keys may speak, which messages have arrived.
+//!
+//! | table | key | value |
+//! | --- | --- | --- |
+//! | `BridgeSeen` | [`LedgerKey`] | [`Record`] |
+//! | `BridgeQueue` | [`LedgerKey`] | the bundle, while it is in doubt |
+//! | `BridgeRegistration` | bare JID | [`Registration`] |
+//! | `Bridge` | `c`, commitment, [`LedgerKey`] | none: messages by commitment |
+//! | `Bridge` | `e`, u64 due, [`LedgerKey`] | none: messages by the time at which they can be forgotten |
+//! | `Bridge` | `r`, u64 due, bare JID | none: registrations by the time at which they lapse |
+//! | `Bridge` | `t`, commitment | r |
+//!
+//! Every method that writes queues one transaction at once and returns a future that ends when it is durable, so
+//! writes keep the order of calls. Reads may show what is not durable yet.
+
+use std::future::Future;
+use std::path::Path;
+
+use bytes::Bytes;
+use pigeon_bundle::{Commitment, Reveal};
+use pigeon_store::{RecordOp, RecoveryReport, Store, StoreError, StoreOptions, Table, Transaction};
+
+use super::record::{LedgerKey, Record, RecordError, Registration};
+
+/// Records stay this long after their bundle's end, seconds: a day, for a clock that was set back.
+pub const KEEP_AFTER_EXPIRY_S: u64 = 86_400;
+/// Records forgotten in one step of [`Ledger::prune`].
+pub const PRUNE_STEP: usize = 256;
+/// Most messages with one commitment that a reveal is compared with. An honest author gives each message its own.
+pub const SAME_COMMITMENT_MAX: usize = 16;
+
+const BY_COMMITMENT: u8 = b'c';
+const BY_EXPIRY: u8 = b'e';
+const BY_LAPSE: u8 = b'r';
+const REVEALED: u8 = b't';
+
+/// Why the ledger did not answer. Never used for "not there".
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record that cannot be read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+impl LedgerError {
+    /// Whether the bridge can go on and try again later. Otherwise the store takes no more writes until it has been
+    /// opened anew.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Store(error) => {
+                error.is_full() || matches!(error, StoreError::Busy { .. } | StoreError::TooLarge { .. })
+            }
+            Self::Record(_) => true,
+        }
+    }
+}
+
+/// What the judge reads.
+pub trait Books {
+    /// The key registered for a bare JID, lapsed or not.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; never for a registration that is not there.
+    fn registration(&self, jid: &str) -> Result<Option<Registration>, LedgerError>;
+
+    /// What is known about a message.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; never for a message that is not there.
+    fn record(&self, key: &LedgerKey) -> Result<Option<Record>, LedgerError>;
+
+    /// The bundle of a message in doubt.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; never for a bundle that is not there.
+    fn queued(&self, key: &LedgerKey) -> Result<Option<Bytes>, LedgerError>;
+
+    /// r, if the message with this commitment is known to have arrived.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; never for an r that is not there.
+    fn revealed(&self, commitment: &Commitment) -> Result<Option<Reveal>, LedgerError>;
+}
+
+/// The ledger. Clones share it.
+#[derive(Clone)]
+pub struct Ledger {
+    store: Store,
+}
+
+impl Ledger {
+    /// Opens or makes the ledger in `dir`. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`]: in use by another process, disk full, written by a newer program.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<(Self, RecoveryReport), StoreError> {
+        let (store, report) = Store::open(dir, options)?;
+        Ok((Self { store }, report))
+    }
+
+    /// Waits for what is queued and lets go of the directory. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the last write failed.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.store.close()
+    }
+
+    /// Notes that a message is about to be delivered: record, indexes, and the bundle for another try.
+    pub fn begin(
+        &self,
+        key: &LedgerKey,
+        record: &Record,
+        bundle: &Bytes,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
+        self.write(vec![
+            put(Table::BridgeSeen, key.0.to_vec(), record.encode()),
+            put(Table::BridgeQueue, key.0.to_vec(), bundle.to_vec()),
+            put(Table::Bridge, by_commitment(&record.commitment, key), Vec::new()),
+            put(Table::Bridge, by_expiry(record, key), Vec::new()),
+        ])
+    }
+
+    /// Notes a verdict. The bundle is not needed any more.
+    pub fn decide(
+        &self,
+        key: &LedgerKey,
+        record: &Record,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
+        self.write(vec![
+            put(Table::BridgeSeen, key.0.to_vec(), record.encode()),
+            RecordOp::Delete { table: Table::BridgeQueue, key: key.0.to_vec() },
+        ])
+    }
+
+    /// Messages in doubt, at most `limit` of them with keys after `after`.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn in_doubt(
+        &self,
+        after: Option<&LedgerKey>,
+        limit: usize,
+    ) -> Result<Vec<(LedgerKey, Bytes)>, LedgerError> {
+        let rows = self.store.records(Table::BridgeQueue, after.map(|key| key.0.as_slice()), limit)?;
+        rows.into_iter().map(|(key, bundle)| Ok((ledger_key(&key)?, Bytes::from(bundle)))).collect()
+    }
+
+    /// Registers a key, over what `held` was.
+    pub fn register(
+        &self,
+        jid: &str,
+        held: Option<&Registration>,
+        registration: &Registration,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
+        let mut ops = Vec::with_capacity(3);
+        if let Some(held) = held {
+            ops.push(delete(by_lapse(held, jid)));
+        }
+        ops.push(put(Table::BridgeRegistration, jid.as_bytes().to_vec(), registration.encode()));
+        ops.push(put(Table::Bridge, by_lapse(registration, jid), Vec::new()));
+        self.write(ops)
+    }
+
+    /// Messages with this commitment, at most [`SAME_COMMITMENT_MAX`].
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn with_commitment(&self, commitment: &Commitment) -> Result<Vec<Record>, LedgerError> {
+        let prefix = index(BY_COMMITMENT, &[&commitment.0]);
+        let mut found = Vec::new();
+        for key in self.index_rows(&prefix, &prefix, SAME_COMMITMENT_MAX)? {
+            let key = ledger_key(key.get(prefix.len()..).unwrap_or_default())?;
+            found.extend(self.record(&key)?);
+        }
+        Ok(found)
+    }
+
+    /// Keeps reveals until their messages are forgotten. Callers check them first.
+    pub fn reveal(
+        &self,
+        reveals: &[Reveal],
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
+        let put = |reveal: &Reveal| {
+            put(Table::Bridge, index(REVEALED, &[&reveal.commitment().0]), reveal.as_bytes().to_vec())
+        };
+        self.write(reveals.iter().map(put).collect())
+    }
+
+    /// Forgets what is over: at most [`PRUNE_STEP`] messages and as many registrations. Returns how many; as long as it
+    /// is not zero there may be more.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn prune(&self, now_s: u64) -> Result<usize, LedgerError> {
+        let mut ops = Vec::new();
+        let mut forgotten = 0;
+        for row in self.due(BY_EXPIRY, now_s)? {
+            let key = ledger_key(row.get(DUE_PREFIX..).unwrap_or_default())?;
+            if let Some(record) = self.record(&key)? {
+                ops.push(delete(by_commitment(&record.commitment, &key)));
+                ops.push(delete(index(REVEALED, &[&record.commitment.0])));
+            }
+            ops.push(RecordOp::Delete { table: Table::BridgeSeen, key: key.0.to_vec() });
+            ops.push(RecordOp::Delete { table: Table::BridgeQueue, key: key.0.to_vec() });
+            ops.push(delete(row));
+            forgotten += 1;
+        }
+        for row in self.due(BY_LAPSE, now_s)? {
+            let jid = row.get(DUE_PREFIX..).unwrap_or_default().to_vec();
+            ops.push(RecordOp::Delete { table: Table::BridgeRegistration, key: jid });
+            ops.push(delete(row));
+            forgotten += 1;
+        }
+        if forgotten > 0 {
+            self.write(ops).await?;
+        }
+        Ok(forgotten)
+    }
+
+    fn write(
+        &self,
+        records: Vec<RecordOp>,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
+        let committed = self.store.commit(Transaction::of_records(records));
+        async move { Ok(committed.await?) }
+    }
+
+    /// Rows of a time index that are due.
+    fn due(&self, kind: u8, now_s: u64) -> Result<Vec<Vec<u8>>, LedgerError> {
+        let mut rows = self.index_rows(&[kind], &[kind], PRUNE_STEP)?;
+        rows.retain(|row| row.get(1..DUE_PREFIX).is_some_and(|due| due <= now_s.to_be_bytes().as_slice()));
+        Ok(rows)
+    }
+
+    /// Keys of the table `Bridge` behind `after` that begin with `prefix`.
+    fn index_rows(&self, after: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, LedgerError> {
+        let rows = self.store.records(Table::Bridge, Some(after), limit)?;
+        Ok(rows.into_iter().map(|(key, _)| key).take_while(|key| key.starts_with(prefix)).collect())
+    }
+}
+
+impl Books for Ledger {
+    fn registration(&self, jid: &str) -> Result<Option<Registration>, LedgerError> {
+        let bytes = self.store.record(Table::BridgeRegistration, jid.as_bytes())?;
+        Ok(bytes.map(|bytes| Registration::decode(&bytes)).transpose()?)
+    }
+
+    fn record(&self, key: &LedgerKey) -> Result<Option<Record>, LedgerError> {
+        let bytes = self.store.record(Table::BridgeSeen, &key.0)?;
+        Ok(bytes.map(|bytes| Record::decode(&bytes)).transpose()?)
+    }
+
+    fn queued(&self, key: &LedgerKey) -> Result<Option<Bytes>, LedgerError> {
+        Ok(self.store.record(Table::BridgeQueue, &key.0)?.map(Bytes::from))
+    }
+
+    fn revealed(&self, commitment: &Commitment) -> Result<Option<Reveal>, LedgerError> {
+        let bytes = self.store.record(Table::Bridge, &index(REVEALED, &[&commitment.0]))?;
+        let reveal = |bytes: Vec<u8>| Reveal::try_from(bytes.as_slice()).map_err(|_| RecordError("reveal"));
+        Ok(bytes.map(reveal).transpose()?)
+    }
+}
+
+/// Bytes before the name in a row of a time index: kind and time.
+const DUE_PREFIX: usize = 9;
+
+fn index(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = vec![kind];
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+fn by_commitment(commitment: &Commitment, key: &LedgerKey) -> Vec<u8> {
+    index(BY_COMMITMENT, &[&commitment.0, &key.0])
+}
+
+fn by_expiry(record: &Record, key: &LedgerKey) -> Vec<u8> {
+    let due = record.expires_s.saturating_add(KEEP_AFTER_EXPIRY_S);
+    index(BY_EXPIRY, &[&due.to_be_bytes(), &key.0])
+}
+
+fn by_lapse(registration: &Registration, jid: &str) -> Vec<u8> {
+    index(BY_LAPSE, &[&registration.until_s.to_be_bytes(), jid.as_bytes()])
+}
+
+fn put(table: Table, key: Vec<u8>, value: Vec<u8>) -> RecordOp {
+    RecordOp::Put { table, key, value }
+}
+
+fn delete(key: Vec<u8>) -> RecordOp {
+    RecordOp::Delete { table: Table::Bridge, key }
+}
+
+fn ledger_key(bytes: &[u8]) -> Result<LedgerKey, RecordError> {
+    bytes.try_into().map(LedgerKey).map_err(|_| RecordError("key"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use pigeon_bundle::{IdentityKey, MessageDigest, VerdictCode};
+
+    use super::*;
+    use crate::bridge::record::State;
+    use crate::bridge::record::tests::record;
+
+    const JID: &str = "elaine@example.org";
+
+    fn open(dir: &Path) -> Ledger {
+        let (ledger, report) = Ledger::open(dir, StoreOptions::default()).unwrap();
+        assert!(report.is_healthy(), "{report}");
+        ledger
+    }
+
+    fn key(n: u8) -> LedgerKey {
+        LedgerKey::new(&MessageDigest([n; 32]), JID, "jerry@example.org")
+    }
+
+    fn decided(n: u8, code: VerdictCode) -> Record {
+        Record { state: State::Decided { code, time_s: 5 }, ..record(n) }
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_there_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = open(dir.path());
+        let bundle = Bytes::from_static(b"bundle");
+        for n in 1..=3 {
+            ledger.begin(&key(n), &record(n), &bundle).await.unwrap();
+        }
+        ledger.decide(&key(2), &decided(2, VerdictCode::Accepted)).await.unwrap();
+        let registration = Registration { key: IdentityKey([7; 32]), issued_s: 1, until_s: 9 };
+        ledger.register(JID, None, &registration).await.unwrap();
+        ledger.close().unwrap();
+
+        let ledger = open(dir.path());
+        assert_eq!(ledger.record(&key(1)).unwrap(), Some(record(1)));
+        assert_eq!(ledger.record(&key(2)).unwrap(), Some(decided(2, VerdictCode::Accepted)));
+        assert_eq!(ledger.record(&key(9)).unwrap(), None);
+        assert_eq!(ledger.registration(JID).unwrap(), Some(registration));
+        let doubtful: Vec<_> = ledger.in_doubt(None, 10).unwrap().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(doubtful.len(), 2);
+        assert!(doubtful.contains(&key(1)) && doubtful.contains(&key(3)));
+        assert_eq!(ledger.in_doubt(Some(&doubtful[0]), 10).unwrap(), [(doubtful[1], bundle.clone())]);
+        assert_eq!(ledger.queued(&key(3)).unwrap(), Some(bundle));
+        assert_eq!(ledger.queued(&key(2)).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_reveal_is_found_by_commitment() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = open(dir.path());
+        let reveal = Reveal([4; 32]);
+        let marked = Record { commitment: reveal.commitment(), ..record(1) };
+        ledger.begin(&key(1), &marked, &Bytes::new()).await.unwrap();
+        ledger.begin(&key(2), &record(2), &Bytes::new()).await.unwrap();
+        assert_eq!(ledger.with_commitment(&reveal.commitment()).unwrap(), std::slice::from_ref(&marked));
+        assert_eq!(ledger.with_commitment(&Commitment([0; 32])).unwrap(), []);
+        assert_eq!(ledger.revealed(&marked.commitment).unwrap(), None);
+        ledger.reveal(&[reveal]).await.unwrap();
+        assert_eq!(ledger.revealed(&marked.commitment).unwrap(), Some(reveal));
+    }
+
+    #[tokio::test]
+    async fn expired_records_go_in_bounded_steps_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = open(dir.path());
+        let reveal = Reveal([4; 32]);
+        let old = Record { commitment: reveal.commitment(), expires_s: 1_000, ..record(1) };
+        let mut writes = Vec::new();
+        for n in 0..=u16::try_from(PRUNE_STEP).unwrap() {
+            let mut p = [0; 32];
+            p[..2].copy_from_slice(&n.to_be_bytes());
+            writes.push(ledger.begin(&LedgerKey::new(&MessageDigest(p), JID, JID), &old, &Bytes::new()));
+        }
+        writes.push(ledger.begin(&key(9), &record(9), &Bytes::new()));
+        for write in writes {
+            write.await.unwrap();
+        }
+        ledger.reveal(&[reveal]).await.unwrap();
+        assert_eq!(ledger.prune(1_000 + KEEP_AFTER_EXPIRY_S - 1).await.unwrap(), 0);
+        assert_eq!(ledger.prune(1_000 + KEEP_AFTER_EXPIRY_S).await.unwrap(), PRUNE_STEP);
+        assert_eq!(ledger.prune(1_000 + KEEP_AFTER_EXPIRY_S).await.unwrap(), 1);
+        assert_eq!(ledger.prune(1_000 + KEEP_AFTER_EXPIRY_S).await.unwrap(), 0);
+        assert_eq!(ledger.with_commitment(&old.commitment).unwrap(), []);
+        assert_eq!(ledger.revealed(&old.commitment).unwrap(), None);
+        assert_eq!(ledger.record(&key(9)).unwrap(), Some(record(9)));
+        assert_eq!(ledger.in_doubt(None, 1_000).unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_renewed_registration_outlives_its_first_term() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = open(dir.path());
+        let first = Registration { key: IdentityKey([7; 32]), issued_s: 1, until_s: 100 };
+        let renewed = Registration { until_s: 200, ..first.clone() };
+        ledger.register(JID, None, &first).await.unwrap();
+        ledger.register(JID, Some(&first), &renewed).await.unwrap();
+        assert_eq!(ledger.prune(150).await.unwrap(), 0);
+        assert_eq!(ledger.registration(JID).unwrap(), Some(renewed));
+        assert_eq!(ledger.prune(200).await.unwrap(), 1);
+        assert_eq!(ledger.registration(JID).unwrap(), None);
+    }
+}

@@ -1,0 +1,147 @@
+//! Reads what the server sends, answers at once what can be, and leaves the rest to the worker. Never waits for it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pigeon_bundle::VerdictCode;
+use pigeon_xmpp::{ComponentEvent, Condition, IqAnswer, IqToken};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::desk::Desk;
+use super::flights::{Found, Returned};
+use super::jobs::{Job, JobSender};
+use super::rate::Rate;
+
+/// How often expired records are forgotten, and what stayed in doubt on a working connection is sent again.
+const CHORES_EVERY: Duration = Duration::from_secs(60);
+
+/// The task that reads.
+pub struct Reader {
+    /// Shared with the other tasks.
+    pub desk: Arc<Desk>,
+    /// To the worker.
+    pub jobs: JobSender,
+    /// How much each account may ask.
+    pub rate: Rate,
+}
+
+impl Reader {
+    /// Reads until `cancel`, or until the session ends.
+    pub async fn run(mut self, mut events: mpsc::Receiver<ComponentEvent>, cancel: CancellationToken) {
+        let mut chores = interval(CHORES_EVERY);
+        chores.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.event(event).await,
+                    None => return,
+                },
+                _ = chores.tick() => {
+                    self.leave(Job::Prune);
+                    self.leave(Job::Recover);
+                }
+                () = cancel.cancelled() => return,
+            }
+        }
+    }
+
+    async fn event(&mut self, event: ComponentEvent) {
+        match event {
+            ComponentEvent::Online { privilege_ns } => self.online(privilege_ns.as_deref()),
+            ComponentEvent::Offline { reason } => tracing::warn!(%reason, "offline"),
+            ComponentEvent::Upload { from, bytes, .. } => {
+                if self.rate.allow(&from, Instant::now()) {
+                    self.leave(Job::Upload { from, bytes });
+                } else {
+                    tracing::warn!(
+                        "an account is over limits.account_per_minute; its upload is not answered"
+                    );
+                }
+            }
+            ComponentEvent::CardRequest { from, iq } => self.card(&from, iq).await,
+            ComponentEvent::Register { from, card, iq } => {
+                self.request(iq, &from.clone(), |iq| Job::Register { from, card, iq }).await;
+            }
+            ComponentEvent::Reveal { from, reveals, iq } => {
+                self.request(iq, &from.clone(), |iq| Job::Reveal { from, reveals, iq }).await;
+            }
+            ComponentEvent::Bounce { to, id, condition } => self.bounce(&to, id.as_deref(), &condition),
+            _ => {}
+        }
+    }
+
+    fn online(&self, privilege_ns: Option<&str>) {
+        match privilege_ns {
+            Some(namespace) => {
+                tracing::info!(namespace, "online, with the right to send as the host's users");
+                self.leave(Job::Recover);
+            }
+            None => tracing::error!(
+                "online, but the server has not given the right to send as its users (XEP-0356): nothing can be \
+                 delivered; see docs/operators/bridge.md"
+            ),
+        }
+    }
+
+    async fn card(&mut self, from: &str, iq: IqToken) {
+        if !self.rate.allow(from, Instant::now()) {
+            return self.answer(iq, over_limit()).await;
+        }
+        let answer = match self.desk.card() {
+            Ok(card) => IqAnswer::Card(card),
+            Err(error) => {
+                tracing::error!(%error, "no card to hand out");
+                IqAnswer::Error { condition: Condition::InternalServerError, text: String::new() }
+            }
+        };
+        self.answer(iq, answer).await;
+    }
+
+    async fn request(&mut self, iq: IqToken, from: &str, job: impl FnOnce(IqToken) -> Job) {
+        if !self.rate.allow(from, Instant::now()) {
+            return self.answer(iq, over_limit()).await;
+        }
+        if let Err(Job::Register { iq, .. } | Job::Reveal { iq, .. }) = self.jobs.push(job(iq)) {
+            self.answer(iq, over_limit()).await;
+        }
+    }
+
+    fn bounce(&self, to: &str, id: Option<&str>, condition: &str) {
+        let what = match condition {
+            "forbidden" | "not-allowed" | "not-authorized" => Returned::NotAllowed,
+            "item-not-found" | "service-unavailable" | "recipient-unavailable" | "gone" => {
+                Returned::Refused(VerdictCode::RecipientUnknown)
+            }
+            _ => Returned::Refused(VerdictCode::Policy),
+        };
+        match id.and_then(|id| self.desk.flights.bounce(to, id, what)) {
+            Some(Found::Landed(key)) => self.leave(Job::Returned { key, what }),
+            Some(Found::Flying) => {}
+            None => tracing::debug!(condition, "something that came back is not known"),
+        }
+    }
+
+    /// Leaves a job to the worker. Where there is no room it is dropped: uploads come again, chores too.
+    fn leave(&self, job: Job) {
+        if self.jobs.push(job).is_err() {
+            tracing::warn!(
+                "more comes in than can be worked off; what is dropped is not answered and comes again"
+            );
+        }
+    }
+
+    async fn answer(&self, iq: IqToken, answer: IqAnswer) {
+        if let Err(error) = self.desk.component.answer(iq, answer).await {
+            tracing::debug!(%error, "an answer was not sent");
+        }
+    }
+}
+
+fn over_limit() -> IqAnswer {
+    IqAnswer::Error {
+        condition: Condition::ResourceConstraint,
+        text: "too much is asked of the bridge; try again in a minute".to_owned(),
+    }
+}

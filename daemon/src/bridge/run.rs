@@ -1,0 +1,168 @@
+//! Puts the bridge together, runs it, and takes it apart.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pigeon_store::{StoreError, StoreOptions};
+use pigeon_xmpp::{ComponentConfig, ComponentEvent, spawn_component};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::config::{Config, ConfigError};
+use super::desk::{Desk, now_s};
+use super::flights::Flights;
+use super::jobs;
+use super::keys::{self, BridgeKeyError};
+use super::ledger::{Ledger, LedgerError};
+use super::rate::Rate;
+use super::reader::Reader;
+use super::settle::{self, BATCHES_MAX};
+use super::worker::{Told, Worker};
+use crate::keys::KeyError;
+use crate::random::OsRandom;
+
+const LEDGER_DIR: &str = "ledger";
+/// How long a clean stop may wait for the server's answer about what was just sent. What has none by then is in
+/// doubt, and sent again at the next start.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// Why the bridge does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum BridgeError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The key file.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The card.
+    #[error(transparent)]
+    Card(#[from] BridgeKeyError),
+    /// The ledger could not be opened or closed.
+    #[error("ledger: {0}")]
+    Store(#[from] StoreError),
+    /// The ledger failed while it was in use.
+    #[error("ledger: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The connection cannot be configured.
+    #[error("component: {0}")]
+    Component(#[from] pigeon_xmpp::ConfigError),
+    /// A task of the bridge ended by a fault.
+    #[error("{task} failed: {detail}\nhelp: please report this; the ledger is safe, start again")]
+    Task {
+        /// Which task.
+        task: &'static str,
+        /// What the runtime said.
+        detail: String,
+    },
+}
+
+/// Runs until `cancel`.
+///
+/// # Errors
+/// [`BridgeError`]: keys, ledger or configuration cannot be used, or the ledger failed for good.
+pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), BridgeError> {
+    let identity = keys::identity(&config.data_dir, &mut OsRandom)?;
+    let card = keys::card(&config.data_dir, &identity, &config.domain, now_s())?;
+    let ledger = open_ledger(&config).await?;
+    let mut component = ComponentConfig::new(&config.domain, config.secret()?, &config.server);
+    component.host = config.hosts.first().cloned();
+    // The connection outlives the work: what was just sent is still to be settled.
+    let connection = CancellationToken::new();
+    let (component, events) = spawn_component(component, connection.clone())?;
+    tracing::info!(domain = config.domain, "starting");
+    let desk = Arc::new(Desk {
+        identity,
+        domain: config.domain.clone(),
+        hosts: config.host_set(),
+        registration_s: config.registration_s(),
+        ledger: ledger.clone(),
+        flights: Flights::default(),
+        component,
+        data_dir: config.data_dir.clone(),
+        card: Mutex::new(card),
+    });
+    let outcome = serve(desk, &config, events, cancel).await;
+    connection.cancel();
+    tracing::info!("stopping");
+    let closed = blocking("closing the ledger", move || ledger.close()).await?;
+    outcome?;
+    Ok(closed?)
+}
+
+/// Runs the three tasks until one fails or `cancel`.
+async fn serve(
+    desk: Arc<Desk>,
+    config: &Config,
+    events: mpsc::Receiver<ComponentEvent>,
+    cancel: CancellationToken,
+) -> Result<(), BridgeError> {
+    let (sender, receiver) = jobs::queue();
+    let (batches, to_settle) = mpsc::channel(BATCHES_MAX);
+    let settler = {
+        let (desk, cancel) = (Arc::clone(&desk), cancel.clone());
+        tokio::spawn(async move {
+            let _guard = cancel.drop_guard();
+            settle::run(desk, to_settle).await
+        })
+    };
+    let worker = Worker {
+        desk: Arc::clone(&desk),
+        jobs: receiver,
+        batches,
+        cancel: cancel.clone(),
+        told: Told::default(),
+    };
+    let worker = {
+        let cancel = cancel.clone();
+        tokio::spawn(async move {
+            let _guard = cancel.drop_guard();
+            worker.run().await
+        })
+    };
+    let reader = Reader { desk, jobs: sender, rate: Rate::new(config.limits.account_per_minute) };
+    // What the server sends during the stop is read too: its answer to the last sync is among it.
+    let reading = tokio::spawn(reader.run(events, CancellationToken::new()));
+    cancel.cancelled().await;
+    let ended = tokio::time::timeout(STOP_MAX, async {
+        let worked = join("the worker", worker).await;
+        let settled = join("the settler", settler).await;
+        worked.and(settled)
+    });
+    let outcome = ended.await.unwrap_or_else(|_elapsed| {
+        tracing::info!("the server did not answer in time; what it was asked about stays in doubt");
+        Ok(())
+    });
+    reading.abort();
+    outcome
+}
+
+async fn join(task: &'static str, handle: JoinHandle<Result<(), LedgerError>>) -> Result<(), BridgeError> {
+    match handle.await {
+        Ok(outcome) => Ok(outcome?),
+        Err(error) => Err(BridgeError::Task { task, detail: error.to_string() }),
+    }
+}
+
+async fn open_ledger(config: &Config) -> Result<Ledger, BridgeError> {
+    let dir = config.data_dir.join(LEDGER_DIR);
+    let options =
+        StoreOptions { cache_bytes: config.store.cache_bytes, quota_bytes: config.store.quota_bytes };
+    let (ledger, report) = blocking("opening the ledger", move || Ledger::open(&dir, options)).await??;
+    if report.is_healthy() {
+        tracing::info!(%report, "ledger");
+    } else {
+        tracing::error!(%report, "ledger was damaged: messages delivered before may be delivered once more");
+    }
+    Ok(ledger)
+}
+
+async fn blocking<T: Send + 'static>(
+    task: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, BridgeError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| BridgeError::Task { task, detail: error.to_string() })
+}

@@ -1,0 +1,428 @@
+//! Judges uploads, writes down what is to be delivered, delivers it, and hands it on to be settled.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use pigeon_bundle::{BundleId, Card, Commitment, Reveal, Verdict, VerdictCode};
+use pigeon_xmpp::{IqAnswer, IqToken, SendError};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::desk::{Desk, audit, now_s, patiently};
+use super::flights::{Claim, Returned, Waiter};
+use super::jobs::{Job, JobReceiver};
+use super::judge::{Answer, Judgement, Order};
+use super::ledger::{Books, LedgerError};
+use super::record::{LedgerKey, Record, State};
+use super::registration::{self, RegistrationError};
+use super::settle::{Batch, Outcome, Sent};
+
+/// Most uploads that are written down together.
+pub const BATCH_MAX: usize = 64;
+/// Most steps of forgetting in one go; the next minute continues.
+const PRUNE_STEPS_MAX: usize = 64;
+/// Most refusals whose authors are remembered to have been told.
+const TOLD_MAX: usize = 4_096;
+
+/// The task that works through the jobs.
+pub struct Worker {
+    /// Shared with the other tasks.
+    pub desk: Arc<Desk>,
+    /// What to do.
+    pub jobs: JobReceiver,
+    /// To whom deliveries go on.
+    pub batches: mpsc::Sender<Batch>,
+    /// Stop.
+    pub cancel: CancellationToken,
+    /// Authors told of refusals.
+    pub told: Told,
+}
+
+/// Refusals that their authors know of, so that five carriers do not tell five times.
+#[derive(Default)]
+pub struct Told {
+    order: VecDeque<BundleId>,
+    set: BTreeSet<BundleId>,
+}
+
+impl Told {
+    /// Whether it is the first time.
+    fn first(&mut self, bundle: BundleId) -> bool {
+        if !self.set.insert(bundle) {
+            return false;
+        }
+        self.order.push_back(bundle);
+        if self.order.len() > TOLD_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
+        }
+        true
+    }
+}
+
+impl Worker {
+    /// Works until the reader ends or `cancel`.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger takes no more writes until it is opened anew.
+    pub async fn run(mut self) -> Result<(), LedgerError> {
+        loop {
+            let jobs = tokio::select! {
+                jobs = self.jobs.take(BATCH_MAX) => jobs,
+                () = self.cancel.cancelled() => return Ok(()),
+            };
+            if jobs.is_empty() {
+                return Ok(());
+            }
+            self.work(jobs).await?;
+        }
+    }
+
+    /// Uploads that follow each other go together; everything else keeps its place among them.
+    async fn work(&mut self, jobs: Vec<Job>) -> Result<(), LedgerError> {
+        let mut orders = Vec::new();
+        for job in jobs {
+            if let Job::Upload { from, bytes } = job {
+                orders.extend(passing(self.upload(from, bytes.into()).await)?.flatten());
+            } else {
+                self.dispatch(std::mem::take(&mut orders)).await?;
+                passing(self.other(job).await)?;
+            }
+        }
+        self.dispatch(orders).await?;
+        Ok(())
+    }
+
+    async fn other(&mut self, job: Job) -> Result<(), LedgerError> {
+        match job {
+            Job::Upload { .. } => Ok(()),
+            Job::Register { from, card, iq } => self.register(&from, &card, iq).await,
+            Job::Reveal { from, reveals, iq } => self.reveal(&from, reveals, iq).await,
+            Job::Returned { key, what } => self.returned(&key, what).await,
+            Job::Recover => self.recover().await,
+            Job::Prune => self.prune().await,
+        }
+    }
+
+    /// Answers an upload, or takes it on for delivery.
+    async fn upload(&mut self, from: String, bytes: Bytes) -> Result<Option<Order>, LedgerError> {
+        let desk = Arc::clone(&self.desk);
+        let mut judgement = desk.judge().judge(bytes.clone(), &desk.ledger)?;
+        if let Judgement::Deliver(order) = judgement {
+            let uploaded = waiter_for(&from, &bytes, &order);
+            if desk.flights.claim(&order, Some(uploaded)) == Claim::Joined {
+                return Ok(None);
+            }
+            // Between the look into the ledger and the claim it may have been settled: look again.
+            judgement = match desk.judge().judge(bytes, &desk.ledger) {
+                Ok(Judgement::Deliver(order)) => return Ok(Some(*order)),
+                other => {
+                    desk.flights.land(&order.key);
+                    other?
+                }
+            };
+        }
+        if let Judgement::Answer(answer) = judgement {
+            self.answer(from, answer).await;
+        }
+        Ok(None)
+    }
+
+    async fn answer(&mut self, from: String, answer: Answer) {
+        let Answer { bundle, message, code, time_s, reveal, known, author, reason } = answer;
+        if let Some(key) = known
+            && self.desk.flights.join(&key, || Waiter { to: from.clone(), bundle, message })
+        {
+            return;
+        }
+        audit(&bundle, &message, code, reason);
+        let verdict = Verdict { bundle, message, code, time_s };
+        self.desk.verdict(&from, &verdict, reveal).await;
+        if let Some(author) = author
+            && !is_session_of(&from, &author.0)
+            && self.told.first(bundle)
+        {
+            self.desk.verdict(&author.0, &verdict, None).await;
+        }
+    }
+
+    /// Makes the orders durable, sends them, and hands them on. Says whether the server could be reached.
+    async fn dispatch(&mut self, orders: Vec<Order>) -> Result<bool, LedgerError> {
+        if orders.is_empty() {
+            return Ok(true);
+        }
+        let orders = self.write_down(orders).await?;
+        // A handle of its own: its sync speaks for exactly this batch.
+        let component = self.desk.component.clone();
+        let mut sent = Vec::with_capacity(orders.len());
+        let mut reached = true;
+        for Order { key, record, delivery, .. } in orders {
+            let outcome = match patiently(|| component.deliver(delivery.clone())).await {
+                Ok(()) => Outcome::Sent,
+                Err(SendError::TooLarge { .. }) => Outcome::Refused(VerdictCode::Policy),
+                Err(SendError::Jid { .. }) => Outcome::Refused(VerdictCode::Malformed),
+                Err(error) => {
+                    report_unsent(&error);
+                    self.desk.flights.stall(&key);
+                    reached &= matches!(error, SendError::NotPrivileged { .. });
+                    continue;
+                }
+            };
+            sent.push(Sent { key, record, outcome });
+        }
+        // It ends only with the whole bridge.
+        let _ = self.batches.send(Batch { component, sent }).await;
+        Ok(reached)
+    }
+
+    /// Writes new orders into the ledger. What could not be written is not delivered and not answered.
+    async fn write_down(&self, orders: Vec<Order>) -> Result<Vec<Order>, LedgerError> {
+        let ledger = &self.desk.ledger;
+        let writes = orders.into_iter().map(|order| {
+            let write =
+                order.is_new.then(|| ledger.begin(&order.key, &order.record, order.bundle.as_bytes()));
+            async move {
+                match write {
+                    Some(write) => (order, write.await),
+                    None => (order, Ok(())),
+                }
+            }
+        });
+        let mut written = Vec::new();
+        for (order, result) in join_all(writes).await {
+            if passing(result)?.is_some() {
+                written.push(order);
+            } else {
+                self.desk.flights.land(&order.key);
+            }
+        }
+        Ok(written)
+    }
+
+    async fn register(&self, from: &str, card: &[u8], iq: IqToken) -> Result<(), LedgerError> {
+        let answer = match self.registered(from, card).await {
+            Ok(Ok(until_s)) => {
+                tracing::info!(target: "pigeon_bridge::audit", until_s, "key registered");
+                IqAnswer::Registered(until_s)
+            }
+            Ok(Err(refused)) => {
+                tracing::info!(target: "pigeon_bridge::audit", condition = refused.condition().name(), "key refused");
+                IqAnswer::Error { condition: refused.condition(), text: refused.to_string() }
+            }
+            Err(error) => {
+                self.answer_iq(iq, failed()).await;
+                return Err(error);
+            }
+        };
+        self.answer_iq(iq, answer).await;
+        Ok(())
+    }
+
+    async fn registered(
+        &self,
+        from: &str,
+        card: &[u8],
+    ) -> Result<Result<u64, RegistrationError>, LedgerError> {
+        let Some(account) = registration::account(from, &self.desk.hosts) else {
+            return Ok(Err(RegistrationError::ForeignHost));
+        };
+        let card = match Card::parse(card) {
+            Ok(card) => card,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let held = self.desk.ledger.registration(&account)?;
+        let decided = registration::decide(held.as_ref(), &account, &card, now_s(), self.desk.registration_s);
+        let registration = match decided {
+            Ok(registration) => registration,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        if held.as_ref() != Some(&registration) {
+            self.desk.ledger.register(&account, held.as_ref(), &registration).await?;
+        }
+        Ok(Ok(registration.until_s))
+    }
+
+    /// Keeps the reveals of messages that this session wrote or received. The answer says nothing about the others.
+    async fn reveal(&self, from: &str, reveals: Vec<[u8; 32]>, iq: IqToken) -> Result<(), LedgerError> {
+        let outcome = self.keep_reveals(from, reveals).await;
+        self.answer_iq(iq, if outcome.is_ok() { IqAnswer::Done } else { failed() }).await;
+        outcome
+    }
+
+    async fn keep_reveals(&self, from: &str, reveals: Vec<[u8; 32]>) -> Result<(), LedgerError> {
+        let Some(account) = registration::account(from, &self.desk.hosts) else { return Ok(()) };
+        let mut kept = Vec::new();
+        for reveal in reveals.into_iter().map(Reveal) {
+            if self.may_reveal(&account, &reveal.commitment())? {
+                kept.push(reveal);
+            }
+        }
+        if kept.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(target: "pigeon_bridge::audit", messages = kept.len(), "messages known to have arrived");
+        self.desk.ledger.reveal(&kept).await
+    }
+
+    fn may_reveal(&self, account: &str, commitment: &Commitment) -> Result<bool, LedgerError> {
+        let records = self.desk.ledger.with_commitment(commitment)?;
+        Ok(records.iter().any(|record| record.author == account || record.recipient == account))
+    }
+
+    /// A message that was accepted came back: from now on it is refused, and its author learns of it.
+    async fn returned(&self, key: &LedgerKey, what: Returned) -> Result<(), LedgerError> {
+        let Some(record) = self.desk.ledger.record(key)? else { return Ok(()) };
+        let accepted = matches!(record.state, State::Decided { code, .. } if code.is_accepted());
+        if !accepted {
+            return Ok(());
+        }
+        let code = match what {
+            Returned::Refused(code) => code,
+            Returned::NotAllowed => VerdictCode::Policy,
+        };
+        let time_s = now_s();
+        let record = Record { state: State::Decided { code, time_s }, ..record };
+        self.desk.ledger.decide(key, &record).await?;
+        audit(&record.bundle, &key.message(), code, "returned by the server after it was accepted");
+        let verdict = Verdict { bundle: record.bundle, message: key.message(), code, time_s };
+        self.desk.verdict(&record.author, &verdict, None).await;
+        Ok(())
+    }
+
+    /// Sends what is in doubt and not on its way.
+    async fn recover(&mut self) -> Result<(), LedgerError> {
+        let mut after = None;
+        loop {
+            let page = self.desk.ledger.in_doubt(after.as_ref(), BATCH_MAX)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(*last);
+            let mut orders = Vec::new();
+            for (key, bytes) in page {
+                orders.extend(passing(self.reopen(&key, bytes).await)?.flatten());
+            }
+            if !orders.is_empty() {
+                tracing::info!(messages = orders.len(), "sending again what is in doubt");
+            }
+            if !self.dispatch(orders).await? || self.cancel.is_cancelled() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The order for a message in doubt, if it is nobody else's and can still be delivered.
+    async fn reopen(&self, key: &LedgerKey, bytes: Bytes) -> Result<Option<Order>, LedgerError> {
+        let Some(record) = self.desk.ledger.record(key)? else { return Ok(None) };
+        if record.state != State::InDoubt {
+            return Ok(None);
+        }
+        let judge = self.desk.judge();
+        let code = match judge.again(bytes, key, &record) {
+            Some(order) if record.expires_s > judge.now_s => {
+                let mine = self.desk.flights.claim(&order, None) == Claim::Mine;
+                return Ok(mine.then_some(order));
+            }
+            Some(_) => VerdictCode::Expired,
+            None => VerdictCode::RouteDoesNotOpen,
+        };
+        let time_s = now_s();
+        let record = Record { state: State::Decided { code, time_s }, ..record };
+        self.desk.ledger.decide(key, &record).await?;
+        audit(&record.bundle, &key.message(), code, "was in doubt and cannot be sent any more");
+        let verdict = Verdict { bundle: record.bundle, message: key.message(), code, time_s };
+        let (waiters, _) = self.desk.flights.land(key);
+        for waiter in waiters {
+            self.desk.verdict(&waiter.to, &Verdict { bundle: waiter.bundle, ..verdict }, None).await;
+        }
+        self.desk.verdict(&record.author, &verdict, None).await;
+        Ok(None)
+    }
+
+    async fn prune(&self) -> Result<(), LedgerError> {
+        let now_s = now_s();
+        for _ in 0..PRUNE_STEPS_MAX {
+            let forgotten = self.desk.ledger.prune(now_s).await?;
+            if forgotten == 0 {
+                break;
+            }
+            tracing::debug!(forgotten, "records forgotten");
+        }
+        Ok(())
+    }
+
+    async fn answer_iq(&self, iq: IqToken, answer: IqAnswer) {
+        if let Err(error) = self.desk.component.answer(iq, answer).await {
+            tracing::debug!(%error, "an answer was not sent");
+        }
+    }
+}
+
+/// Whose bundle it was that waits: the uploaded one, which is not always the one that is delivered.
+fn waiter_for(from: &str, bytes: &Bytes, order: &Order) -> Waiter {
+    let message = order.key.message();
+    let bundle = if order.bundle.as_bytes() == bytes {
+        order.bundle.id()
+    } else {
+        // The judge has parsed these bytes before.
+        pigeon_bundle::Bundle::parse(bytes.clone()).map_or(order.bundle.id(), |bundle| bundle.id())
+    };
+    Waiter { to: from.to_owned(), bundle, message }
+}
+
+/// `None` for an error that passes: nothing is answered, and whoever waits tries again.
+pub(super) fn passing<T>(result: Result<T, LedgerError>) -> Result<Option<T>, LedgerError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_passing() => {
+            tracing::error!(%error, "the ledger could not be used; what it concerns is not answered and will be uploaded again");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn report_unsent(error: &SendError) {
+    match error {
+        SendError::NotPrivileged { .. } => tracing::error!(%error, "a message waits in the ledger"),
+        error => tracing::info!(%error, "a message waits in the ledger until the server can be reached"),
+    }
+}
+
+fn failed() -> IqAnswer {
+    IqAnswer::Error {
+        condition: pigeon_xmpp::Condition::InternalServerError,
+        text: "the bridge cannot write to its ledger; try again later".to_owned(),
+    }
+}
+
+/// Whether `full` is a session of the bare JID `account`.
+pub(super) fn is_session_of(full: &str, account: &str) -> bool {
+    full.split('/').next() == Some(account)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_author_is_told_once() {
+        let mut told = Told::default();
+        assert!(told.first(BundleId([1; 32])));
+        assert!(!told.first(BundleId([1; 32])));
+        for n in 0..TOLD_MAX {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&n.to_be_bytes());
+            told.first(BundleId(id));
+        }
+        assert_eq!(told.set.len(), TOLD_MAX);
+        assert!(told.first(BundleId([1; 32])));
+    }
+
+    #[test]
+    fn sessions_are_compared_by_account() {
+        assert!(is_session_of("a@h/x", "a@h") && is_session_of("a@h", "a@h"));
+        assert!(!is_session_of("aa@h/x", "a@h") && !is_session_of("x/a@h", "a@h"));
+    }
+}

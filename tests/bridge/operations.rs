@@ -1,0 +1,75 @@
+//! What an operator does: stop, start, restart the server, check a config.
+
+use std::process::Command;
+use std::time::Duration;
+
+use pigeon_bundle::VerdictCode;
+use pigeon_harness::files::{binary, temp_dir};
+
+use crate::world::{Person, World, bytes_of};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_stops_it_cleanly_and_the_next_start_goes_on() {
+    let mut world = World::new().await;
+    let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
+    let mut her = world.login("elaine").await;
+    her.register(&elaine.card()).await.unwrap();
+    let mut to = world.login("jerry").await;
+    let first = elaine.writes(&jerry, &world.card);
+    assert_eq!(her.brings(&bytes_of(&first), &world.card).await, VerdictCode::Accepted);
+    let status = world.bridge.terminate(Duration::from_secs(20)).unwrap();
+    assert!(status.success(), "{status}");
+    // Without a bridge the server says so at once.
+    her.upload(&bytes_of(&first)).await;
+    while her.refusals() == 0 {
+        her.gather(&world.card, Duration::from_secs(1)).await;
+    }
+    world.restart_bridge();
+    assert!(!world.log().contains("after a crash"), "{}", world.log());
+    let second = elaine.writes(&jerry, &world.card);
+    assert_eq!(her.brings(&bytes_of(&second), &world.card).await, VerdictCode::Accepted);
+    assert_eq!(her.brings(&bytes_of(&first), &world.card).await, VerdictCode::Accepted);
+    assert_eq!(to.receive_until(&second.bundle).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_comes_back_when_its_server_does() {
+    let mut world = World::new().await;
+    let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
+    let mut her = world.login("elaine").await;
+    her.register(&elaine.card()).await.unwrap();
+    let logins = world.prosody.component_logins();
+    world.prosody.restart().unwrap();
+    let again = || (world.prosody.component_logins() > logins).then_some(());
+    pigeon_harness::wait::poll_until(Duration::from_secs(60), again).unwrap();
+    let mut her = world.login("elaine").await;
+    let mut to = world.login("jerry").await;
+    let message = elaine.writes(&jerry, &world.card);
+    assert_eq!(her.brings(&bytes_of(&message), &world.card).await, VerdictCode::Accepted);
+    assert_eq!(to.receive().await.bundle, message.bundle);
+}
+
+#[test]
+fn check_config_names_key_file_and_remedy() {
+    let dir = temp_dir("pigeon-bridge-config-").unwrap();
+    let path = dir.path().join("bridge.toml");
+    let good = "data_dir = 'data'\ndomain = 'bridge.example.org'\nserver = 'localhost:5347'\n\
+                secret_file = 'secret'\nhosts = ['example.org']\n";
+    std::fs::write(dir.path().join("secret"), "s\n").unwrap();
+    let check = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let program = binary("pigeon-bridge").unwrap();
+        let output = Command::new(program).arg("check-config").arg("--config").arg(&path).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = check(good);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("bridge.toml: ok"), "{said}");
+    let (code, said) = check(&format!("{good}colour = 'grey'\n"));
+    assert_eq!(code, Some(1), "{said}");
+    for part in ["colour", "bridge.toml", "help:"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    assert!(!dir.path().join("data").exists(), "check-config makes nothing");
+}

@@ -1,0 +1,163 @@
+//! An XMPP session of one account, as a node's uplink has it, with everything that came in kept until it is asked for.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pigeon_bundle::{BridgeCard, Bundle, Card, Reveal, Verdict, VerdictCode};
+use pigeon_harness::Prosody;
+use pigeon_xmpp::{ClientConfig, ClientEvent, ClientHandle, IqError, spawn_client};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::world::HOST;
+
+/// How long anything may take on a busy machine with two cores.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A message with a bundle, as its recipient's session sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub from: String,
+    pub id: Option<String>,
+    pub bundle: Bundle,
+}
+
+pub struct Session {
+    handle: ClientHandle,
+    events: mpsc::Receiver<ClientEvent>,
+    verdicts: VecDeque<(Vec<u8>, Option<[u8; 32]>)>,
+    received: VecDeque<Received>,
+    refusals: usize,
+    uploads: u64,
+}
+
+impl Session {
+    pub async fn login(prosody: &Prosody, name: &str) -> Self {
+        let bridge = &prosody.spec().bridge;
+        let password = format!("pw-{name}");
+        let mut config = ClientConfig::new(format!("{name}@{HOST}"), password, bridge.clone());
+        config.server = Some(prosody.c2s_addr().to_string());
+        config.ca_file = Some(prosody.ca_file());
+        config.retry_min = Duration::from_millis(200);
+        config.retry_max = Duration::from_secs(1);
+        let (handle, events) = spawn_client(config, CancellationToken::new()).unwrap();
+        let mut session = Self {
+            handle,
+            events,
+            verdicts: VecDeque::new(),
+            received: VecDeque::new(),
+            refusals: 0,
+            uploads: 0,
+        };
+        session.online().await;
+        session
+    }
+
+    /// Waits until it is logged in (again).
+    pub async fn online(&mut self) {
+        while !self.next("logging in").await {}
+    }
+
+    pub async fn logout(&self) {
+        self.handle.shutdown().await;
+    }
+
+    pub async fn upload(&mut self, bytes: &Bytes) {
+        self.uploads += 1;
+        self.handle.upload(bytes.clone(), format!("u{}", self.uploads)).await.unwrap();
+    }
+
+    /// Uploads and waits for the verdict on exactly these bytes.
+    pub async fn brings(&mut self, bytes: &Bytes, bridge: &BridgeCard) -> VerdictCode {
+        self.upload(bytes).await;
+        let (verdict, _) = self.verdict(bridge).await;
+        if let Ok(bundle) = Bundle::parse(bytes.clone()) {
+            assert_eq!((verdict.bundle, verdict.message), (bundle.id(), bundle.message_digest()));
+        }
+        verdict.code
+    }
+
+    /// The next verdict, signed by the bridge, and the reveal beside it.
+    pub async fn verdict(&mut self, bridge: &BridgeCard) -> (Verdict, Option<Reveal>) {
+        while self.verdicts.is_empty() {
+            self.next("a verdict").await;
+        }
+        let (bytes, reveal) = self.verdicts.pop_front().unwrap();
+        (Verdict::parse_verified(&bytes, bridge.key()).unwrap(), reveal.map(Reveal))
+    }
+
+    /// Everything that has come in within `wait`, and verdicts so far.
+    pub async fn gather(&mut self, bridge: &BridgeCard, wait: Duration) -> Vec<Verdict> {
+        if let Ok(event) = timeout(wait, self.events.recv()).await {
+            self.take(event.unwrap());
+        }
+        while let Ok(event) = self.events.try_recv() {
+            self.take(event);
+        }
+        let verdicts = self.verdicts.drain(..);
+        verdicts.map(|(bytes, _)| Verdict::parse_verified(&bytes, bridge.key()).unwrap()).collect()
+    }
+
+    /// The next delivery.
+    pub async fn receive(&mut self) -> Received {
+        while self.received.is_empty() {
+            self.next("a delivery").await;
+        }
+        self.received.pop_front().unwrap()
+    }
+
+    /// Everything delivered until this message, which must come last: the server keeps the order of what one component
+    /// sends to one recipient.
+    pub async fn receive_until(&mut self, last: &Bundle) -> Vec<Received> {
+        let mut all = Vec::new();
+        loop {
+            let received = self.receive().await;
+            if received.bundle == *last {
+                return all;
+            }
+            all.push(received);
+        }
+    }
+
+    /// Uploads that came back because no bridge was there.
+    pub fn refusals(&self) -> usize {
+        self.refusals
+    }
+
+    pub async fn card(&mut self) -> Vec<u8> {
+        self.handle.bridge_card().await.unwrap()
+    }
+
+    pub async fn register(&mut self, card: &Card) -> Result<u64, IqError> {
+        self.handle.register(card.as_bytes()).await
+    }
+
+    pub async fn reveal(&mut self, reveals: &[Reveal]) {
+        let bytes: Vec<[u8; 32]> = reveals.iter().map(|reveal| reveal.0).collect();
+        self.handle.reveal(&bytes).await.unwrap();
+    }
+
+    /// Takes one event; true for being online.
+    async fn next(&mut self, what: &str) -> bool {
+        let event = timeout(PATIENCE, self.events.recv()).await;
+        let event = event.unwrap_or_else(|_| panic!("{what} did not happen within {PATIENCE:?}"));
+        self.take(event.unwrap())
+    }
+
+    fn take(&mut self, event: ClientEvent) -> bool {
+        match event {
+            ClientEvent::Online { .. } => return true,
+            ClientEvent::Verdict { bytes, reveal } => self.verdicts.push_back((bytes, reveal)),
+            ClientEvent::Bundle { from, bytes, message_id, taken } => {
+                let bundle = Bundle::parse(bytes.into()).unwrap();
+                self.received.push_back(Received { from, id: message_id, bundle });
+                taken.done();
+            }
+            ClientEvent::Refusal { .. } => self.refusals += 1,
+            _ => {}
+        }
+        false
+    }
+}

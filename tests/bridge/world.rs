@@ -1,0 +1,148 @@
+//! A server, a bridge, and people with keys.
+
+use bytes::Bytes;
+use pigeon_bundle::{
+    BridgeCard, Card, CardFields, Draft, Epoch, Identity, MailboxSecret, MessageId, Sealed, SecretRandom,
+    UplinkDraft, seal,
+};
+use pigeon_harness::files::temp_dir;
+use pigeon_harness::{Bridge, BridgeSpec, Place, Prosody, ProsodySpec};
+use tempfile::TempDir;
+
+use crate::session::Session;
+
+pub const HOST: &str = "example.org";
+pub const DAY_S: u64 = 86_400;
+const PEOPLE: [&str; 5] = ["elaine", "jerry", "kramer", "newman", "george"];
+
+pub struct World {
+    pub prosody: Prosody,
+    pub bridge: Bridge,
+    /// The card that the bridge gave when it was asked.
+    pub card: BridgeCard,
+    _dir: TempDir,
+}
+
+impl World {
+    /// A server with everybody's accounts, and a bridge that is online.
+    pub async fn new() -> Self {
+        let (prosody, bridge, dir) = tokio::task::spawn_blocking(|| {
+            let dir = temp_dir("pigeon-bridge-").unwrap();
+            let mut spec = ProsodySpec::new(HOST);
+            for name in PEOPLE {
+                spec = spec.user(name, &format!("pw-{name}"));
+            }
+            let prosody = Prosody::start_on_loopback(spec).unwrap();
+            let spec = BridgeSpec::of(&prosody, &prosody.component_addr().to_string());
+            let bridge = Bridge::start(Place::Here, &spec, &prosody, dir.path()).unwrap();
+            (prosody, bridge, dir)
+        })
+        .await
+        .unwrap();
+        let mut asking = Session::login(&prosody, "george").await;
+        let card = BridgeCard::parse(&asking.card().await).unwrap();
+        asking.logout().await;
+        Self { prosody, bridge, card, _dir: dir }
+    }
+
+    pub async fn login(&self, name: &str) -> Session {
+        Session::login(&self.prosody, name).await
+    }
+
+    pub fn restart_bridge(&mut self) {
+        self.bridge.restart(&self.prosody).unwrap();
+    }
+
+    /// The bridge's whole log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.bridge.daemon().log()).unwrap()
+    }
+}
+
+/// Somebody with an account and keys.
+pub struct Person {
+    pub name: &'static str,
+    pub identity: Identity,
+}
+
+impl Person {
+    pub fn new(name: &'static str) -> Self {
+        Self { name, identity: Identity::generate(&mut System) }
+    }
+
+    pub fn jid(&self) -> String {
+        format!("{}@{HOST}", self.name)
+    }
+
+    pub fn card(&self) -> Card {
+        self.card_issued(now_s())
+    }
+
+    pub fn card_issued(&self, issued_s: u64) -> Card {
+        let fields = CardFields {
+            name: self.name.to_owned(),
+            jids: vec![self.jid()],
+            bridges: Vec::new(),
+            mailbox_secret: MailboxSecret([5; 32]),
+            prekey: self.identity.x25519_public(),
+            prekey_expires_s: now_s() + DAY_S,
+            issued_s,
+        };
+        Card::issue(&self.identity, &fields).unwrap()
+    }
+
+    /// A message to `recipient` by way of `bridge`.
+    pub fn writes(&self, recipient: &Person, bridge: &BridgeCard) -> Sealed {
+        self.writes_to(recipient, &recipient.jid(), bridge)
+    }
+
+    pub fn writes_to(&self, recipient: &Person, recipient_jid: &str, bridge: &BridgeCard) -> Sealed {
+        self.claims(&self.jid(), recipient, recipient_jid, bridge)
+    }
+
+    /// The same under any author's name.
+    pub fn claims(
+        &self,
+        author: &str,
+        recipient: &Person,
+        recipient_jid: &str,
+        bridge: &BridgeCard,
+    ) -> Sealed {
+        let mut message_id = [0; 16];
+        System.fill(&mut message_id);
+        let now_s = now_s();
+        let uplink = UplinkDraft {
+            bridge,
+            author_jid: author,
+            recipient_jid,
+            message_id: MessageId(message_id),
+            sent_ms: now_s * 1_000,
+        };
+        let draft = Draft {
+            recipient: &recipient.card(),
+            content: b"no soup for you",
+            created_s: Some(now_s),
+            epoch: Epoch::at(now_s),
+            lifetime_s: 7 * DAY_S,
+            uplink: Some(uplink),
+        };
+        seal(&self.identity, &draft, &mut System).unwrap()
+    }
+}
+
+pub fn bytes_of(sealed: &Sealed) -> Bytes {
+    sealed.bundle.as_bytes().clone()
+}
+
+pub fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// The operating system's randomness.
+pub struct System;
+
+impl SecretRandom for System {
+    fn fill(&mut self, out: &mut [u8]) {
+        getrandom::fill(out).unwrap();
+    }
+}
