@@ -7,7 +7,8 @@
 //! <dir>/sled/conf          sled's parameters, written once
 //! <dir>/sled/snap.*        sled's page table as of the last opening; can be absent
 //! <dir>/sled/blobs/        stays empty: see `CHUNK`
-//! <dir>/sled.damaged-*     a database that could not be opened, set aside
+//! <dir>/sled.new/          a copy being made of a damaged database
+//! <dir>/sled.damaged-*     the damaged database, set aside
 //! <dir>/records.damaged-*  records that failed their checksum, set aside
 //! ```
 //!
@@ -43,6 +44,8 @@ pub(crate) const LOCK_FILE: &str = "lock";
 pub(crate) const MARK_FILE: &str = "acknowledged";
 /// sled's directory.
 pub(crate) const SLED_DIR: &str = "sled";
+/// Where a damaged database is copied to before it is replaced.
+pub(crate) const SLED_NEW_DIR: &str = "sled.new";
 /// The log, inside sled's directory.
 pub(crate) const SLED_LOG: &str = "db";
 

@@ -10,13 +10,13 @@ use crate::check::{Depth, check};
 use crate::counters::Counters;
 use crate::engine::{Engine, EngineError, SyncFn, guarded};
 use crate::error::StoreError;
-use crate::layout::{CLEAN, SCHEMA, SCHEMA_VERSION, SLED_DIR};
+use crate::layout::{CLEAN, SCHEMA, SCHEMA_VERSION, SLED_DIR, SLED_NEW_DIR};
 use crate::live::engine_error;
 use crate::lock::Lock;
 use crate::mark::Mark;
 use crate::quarantine::{Quarantine, free_name};
 use crate::report::RecoveryReport;
-use crate::salvage::salvage;
+use crate::salvage::{Salvaged, salvage};
 use crate::value;
 
 /// An open and checked database with everything that belongs to it.
@@ -34,15 +34,13 @@ pub(crate) fn open(dir: &Path, cache_bytes: u64, sync: &SyncFn) -> Result<Opened
     let lock = Lock::take(dir)?;
     let mark_error = |error| StoreError::file("open", dir.join(crate::layout::MARK_FILE), error);
     let (mark, acknowledged) = Mark::open(dir).map_err(mark_error)?;
-    let mut opening = Opening { dir, cache_bytes, report: RecoveryReport::default() };
-    opening.report.created = !dir.join(SLED_DIR).exists();
+    finish_swap(dir)?;
+    let report = RecoveryReport { created: !dir.join(SLED_DIR).exists(), ..RecoveryReport::default() };
+    let mut opening = Opening { dir, cache_bytes, sync, acknowledged: acknowledged.unwrap_or(0), report };
     let (engine, counters) = opening.open_and_check()?;
     sync(engine.log()).map_err(|error| StoreError::file("sync", dir.join(SLED_DIR), error))?;
     sync_names(dir)?;
-    let mut report = opening.report;
-    if let Some(acknowledged) = acknowledged {
-        report.lost_transactions = acknowledged.saturating_sub(counters.transactions);
-    }
+    let report = opening.report;
     mark.set(counters.transactions);
     Ok(Opened { engine, counters, mark, lock, report })
 }
@@ -70,23 +68,89 @@ fn sync_path(path: &Path) -> Result<(), StoreError> {
     synced.map_err(|error| StoreError::file("sync", path, error))
 }
 
+/// Ends a replacement that a crash interrupted: the new database is whole once the old one has left its place.
+fn finish_swap(dir: &Path) -> Result<(), StoreError> {
+    let (place, new) = (dir.join(SLED_DIR), dir.join(SLED_NEW_DIR));
+    if !new.exists() {
+        return Ok(());
+    }
+    if place.exists() {
+        fs::remove_dir_all(&new).map_err(|error| StoreError::file("remove", &new, error))
+    } else {
+        rename(&new, &place)
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).map_err(|error| StoreError::file("rename", from, error))?;
+    from.parent().map_or(Ok(()), sync_path)
+}
+
 struct Opening<'a> {
     dir: &'a Path,
     cache_bytes: u64,
+    sync: &'a SyncFn,
+    acknowledged: u64,
     report: RecoveryReport,
 }
 
 impl Opening<'_> {
+    /// Opens and checks. sled recovers from a damaged log into memory, but what it then writes may not open again: so
+    /// whatever is found wrong, what is left is copied into a new database.
     fn open_and_check(&mut self) -> Result<(Engine, Counters), StoreError> {
         let engine = self.open_engine()?;
         match guarded(|| self.check(&engine)) {
-            Ok(checked) => Ok((engine, checked?)),
-            Err(EngineError::Io(error)) => Err(self.failed("check", &EngineError::Io(error))),
+            Ok(checked) => {
+                let counters = checked?;
+                self.report.lost_transactions = self.acknowledged.saturating_sub(counters.transactions);
+                if self.report.is_healthy() {
+                    return Ok((engine, counters));
+                }
+            }
+            Err(EngineError::Io(error)) => return Err(self.failed("check", &EngineError::Io(error))),
             Err(EngineError::Broken(detail)) => {
                 tracing::error!(%detail, "the database cannot be read to its end");
-                self.start_over(engine)
+                self.report.repaired("parts of the database could not be read");
             }
         }
+        self.replace(engine)
+    }
+
+    /// Copies what can be read into a new database, puts that in the place of the old one, and checks it.
+    fn replace(&mut self, damaged: Engine) -> Result<(Engine, Counters), StoreError> {
+        let new = self.dir.join(SLED_NEW_DIR);
+        let copied = self.copy(&damaged, &new);
+        if let Err(error) = damaged.close() {
+            tracing::debug!(?error, "closing the damaged database");
+        }
+        let salvaged = copied?;
+        self.set_aside_all()?;
+        rename(&new, &self.dir.join(SLED_DIR))?;
+        if salvaged.gaps > 0 {
+            let Salvaged { entries, gaps } = salvaged;
+            self.report.repaired(format!("{entries} entries could be read, with {gaps} gaps between them"));
+        }
+        let engine = self.open_new()?;
+        let counters = guarded(|| self.check(&engine)).map_err(|error| self.failed("check", &error))??;
+        self.report.closed_cleanly = false;
+        self.report.lost_transactions = self.acknowledged.saturating_sub(counters.transactions);
+        Ok((engine, counters))
+    }
+
+    fn copy(&self, damaged: &Engine, new: &Path) -> Result<Salvaged, StoreError> {
+        let failed = |error: EngineError| self.failed("copy what can be read", &error);
+        let engine = Engine::open(new, self.cache_bytes).map_err(failed)?;
+        let salvaged = salvage(damaged.tree(), engine.tree()).map_err(failed)?;
+        let tree = engine.tree();
+        // The copy is checked to the last byte, whatever the old one said of itself.
+        guarded(|| Ok(tree.remove(CLEAN)?)).map_err(failed)?;
+        engine.flush().map_err(failed)?;
+        (self.sync)(engine.log()).map_err(|error| StoreError::file("sync", new, error))?;
+        engine.close().map_err(failed)?;
+        for path in [new.join("conf"), new.to_path_buf()] {
+            sync_path(&path)?;
+        }
+        Ok(salvaged)
     }
 
     fn open_sled(&self) -> Result<Engine, EngineError> {
@@ -142,31 +206,12 @@ impl Opening<'_> {
     }
 
     fn set_aside_all(&mut self) -> Result<(), StoreError> {
-        let (from, to) = (self.dir.join(SLED_DIR), free_name(self.dir, SLED_DIR));
-        fs::rename(&from, &to).map_err(|error| StoreError::file("set aside", &from, error))?;
-        sync_path(self.dir)?;
-        self.report.set_aside = Some(to);
-        Ok(())
-    }
-
-    /// Copies what can be read into a new database and checks that.
-    fn start_over(&mut self, damaged: Engine) -> Result<(Engine, Counters), StoreError> {
-        self.set_aside_all()?;
-        let engine = self.open_new()?;
-        let salvaged = salvage(damaged.tree(), engine.tree());
-        let salvaged = salvaged.map_err(|error| self.failed("copy what can be read", &error))?;
-        self.report.repaired(format!(
-            "the database could not be read in {} places; the {} entries that could were copied into a new one",
-            salvaged.gaps, salvaged.entries
-        ));
-        if let Err(error) = damaged.close() {
-            tracing::debug!(?error, "closing the damaged database");
+        let to = free_name(self.dir, SLED_DIR);
+        rename(&self.dir.join(SLED_DIR), &to)?;
+        if let Some(earlier) = self.report.set_aside.replace(to.clone()) {
+            rename(&earlier, &to.join("replaced"))?;
         }
-        let tree = engine.tree();
-        let removed = guarded(|| Ok(tree.remove(CLEAN)?));
-        removed.map_err(|error| self.failed("check", &error))?;
-        let counters = guarded(|| self.check(&engine)).map_err(|error| self.failed("check", &error))??;
-        Ok((engine, counters))
+        Ok(())
     }
 
     fn check(&mut self, engine: &Engine) -> Result<Result<Counters, StoreError>, EngineError> {

@@ -10,7 +10,7 @@ pub struct RecoveryReport {
     pub created: bool,
     /// The store had been closed properly. If not (a crash, a power cut), every record was read and checked.
     pub closed_cleanly: bool,
-    /// Where a database went that could not be opened or read.
+    /// Where a damaged database went; what could be read of it was copied into a new one.
     pub set_aside: Option<PathBuf>,
     /// Acknowledged transactions that the database does not have any more: its file has lost its end.
     pub lost_transactions: u64,
@@ -44,7 +44,7 @@ impl fmt::Display for RecoveryReport {
             (false, false) => "store opened after a crash and checked",
         })?;
         if let Some(path) = &self.set_aside {
-            write!(f, "; what could not be opened is in {}", path.display())?;
+            write!(f, "; the damaged database is in {}", path.display())?;
         }
         if self.lost_transactions > 0 {
             write!(f, "; the last {} acknowledged transactions are missing", self.lost_transactions)?;

@@ -13,10 +13,11 @@ use rustix::fs::{FallocateFlags, fallocate};
 use crate::error::is_disk_full;
 
 /// Room taken at a time, in bytes.
-const AHEAD: u64 = 4 << 20;
-/// Below this much room the next piece is taken. A group writes less, with all that sled rewrites for it.
-const LOW: u64 = 2 << 20;
-/// Below this much room not even removals are written.
+const AHEAD: u64 = 8 << 20;
+/// Below this much room the next piece is taken. What is left then is for removals: sled rewrites a leaf of up to
+/// 110 KiB for every few of them, and gives back a segment when half of it is dead.
+const LOW: u64 = 5 << 20;
+/// Below this much room not even removals are written. A group writes less, with all that sled rewrites for it.
 const LAST: u64 = 1 << 20;
 /// Unit of `st_blocks`.
 const BLOCK: u64 = 512;

@@ -1,14 +1,15 @@
 //! Bundles, entries and seeds for the tests.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pigeon_bundle::{
-    BUNDLE_SIZE_MAX, Bundle, Card, CardFields, Draft, Epoch, Identity, MailboxSecret, NodeKey, Reveal,
-    SecretRandom, seal,
+    BUNDLE_SIZE_MAX, Bundle, BundleId, Card, CardFields, Draft, Epoch, Identity, MailboxSecret, NodeKey,
+    Reveal, SecretRandom, seal,
 };
-use pigeon_core::{Entry, Opened, Pool, StoreOp};
-use pigeon_store::{RecoveryReport, Store, StoreOptions, Transaction};
+use pigeon_core::{BundleMeta, Catalog, Entry, Opened, Pool, PoolUsage, StoreOp, Usage};
+use pigeon_store::{RecoveryReport, Store, StoreOptions, Table, Transaction};
 
 /// SplitMix64: numbers that a seed repeats.
 #[derive(Debug, Clone)]
@@ -145,5 +146,65 @@ pub(crate) fn wait_until(mut ready: impl FnMut() -> bool) {
     while !ready() {
         assert!(Instant::now() < deadline, "it did not happen within a minute");
         std::thread::yield_now();
+    }
+}
+
+/// Everything in a store hangs together: each bundle can be read, is in every index, no index names more, and the
+/// sums are right. Returns the ids.
+pub(crate) fn agree(store: &Store) -> Vec<BundleId> {
+    let page = store.page(None, usize::MAX).unwrap();
+    let mut usage = Usage::default();
+    let mut by_tag = BTreeMap::<_, Vec<_>>::new();
+    let mut by_commitment = BTreeMap::<_, Vec<_>>::new();
+    let mut givers = BTreeMap::<NodeKey, PoolUsage>::new();
+    for (id, entry) in &page {
+        let bundle = store.bundle(id).unwrap().unwrap();
+        let meta = BundleMeta::of(&bundle);
+        assert_eq!(store.meta(id).unwrap().as_ref(), Some(&meta));
+        usage.add(entry, meta.size);
+        by_tag.entry(meta.tag).or_default().push(*id);
+        by_commitment.entry(meta.commitment).or_default().push(*id);
+        if let Some(giver) = entry.giver {
+            givers.entry(giver).or_default().add(meta.size);
+        }
+        store.takers(id).unwrap();
+    }
+    for (tag, ids) in by_tag {
+        assert_eq!(store.by_tag(&tag).unwrap(), ids);
+    }
+    for (commitment, ids) in by_commitment {
+        assert_eq!(store.by_commitment(&commitment).unwrap(), ids);
+    }
+    for (giver, usage) in givers {
+        assert_eq!(store.giver_usage(&giver).unwrap(), usage);
+    }
+    let ids: Vec<_> = page.into_iter().map(|(id, _)| id).collect();
+    let mut expiring = store.expiring(u64::MAX, usize::MAX).unwrap();
+    expiring.sort();
+    assert_eq!(expiring, ids);
+    assert_eq!(store.usage().unwrap(), usage);
+    let mut dead: Vec<_> =
+        store.tombstones(None, usize::MAX).unwrap().into_iter().map(|(key, _)| key).collect();
+    let mut expiring = store.expiring_tombstones(u64::MAX, usize::MAX).unwrap();
+    dead.sort();
+    expiring.sort();
+    assert_eq!(expiring, dead);
+    for table in Table::ALL {
+        store.records(*table, None, usize::MAX).unwrap();
+    }
+    ids
+}
+
+/// A copy of a store's directory as a crash would leave it.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
