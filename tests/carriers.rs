@@ -70,7 +70,8 @@ fn two_nodes_without_any_server_exchange_messages_and_receipts() {
         let neighbours = node.json(&["neighbours"]).unwrap();
         neighbours["neighbours"].as_array().unwrap().iter().any(|n| n["contact"] == name)
     };
-    assert!(met(&elaine, "jerry") && met(&jerry, "elaine"));
+    until(&elaine, "recognising jerry", || met(&elaine, "jerry"));
+    until(&jerry, "recognising elaine", || met(&jerry, "elaine"));
 }
 
 #[test]
@@ -85,7 +86,7 @@ fn a_strangers_daemon_carries_and_cannot_open() {
     };
     let (elaine, kramer) = (start("elaine", "10.1.0.2/24"), start("kramer", "10.1.0.3/24"));
     // Jerry is nowhere near: his daemon runs alone, only his card is here.
-    let jerry = Node::start(&world.host("jerry").unwrap(), &NodeSpec::new("jerry"), dir.path()).unwrap();
+    let jerry = Node::start(world.host("jerry").unwrap(), &NodeSpec::new("jerry"), dir.path()).unwrap();
     jerry.give_card_to(&elaine).unwrap();
     // Even a carrier who knows both people must not see them in what he carries.
     jerry.give_card_to(&kramer).unwrap();

@@ -2,24 +2,24 @@
 //! spends nothing.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support {
-    include!("support/mod.rs");
-    pub mod peer;
-}
+#[path = "support/peer.rs"]
+mod peer;
+mod support;
 
 use std::path::Path;
 
 use carrier_pigeon::random::OsRandom;
+use peer::Peer;
 use pigeon_bundle::{
     BridgeCard, BridgeCardFields, BridgeIdentity, Bundle, BundleId, Card, CardFields, Draft, Epoch, Identity,
-    LIFETIME_DEFAULT_S, MailboxSecret, MessageId, PrekeyRing, SecretRandom, Tag, UplinkDraft, seal, sha256,
+    LIFETIME_DEFAULT_S, MailboxSecret, MessageId, PrekeyRing, SecretRandom, Tag, UplinkDraft,
+    context::sha256, seal,
 };
 use pigeon_harness::files::temp_dir;
 use pigeon_harness::netns::{Host, World};
 use pigeon_harness::node::text_of;
 use pigeon_harness::{Node, NodeSpec, require_root};
 use pigeon_proto::{Accept, Body, Content, Frame, Offer, Text};
-use support::peer::Peer;
 use support::{PATIENCE, assert_inbox, messages, send, until};
 
 /// One daemon and one liar on a street.

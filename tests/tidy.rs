@@ -10,8 +10,21 @@ use serde_json::Value;
 /// Licences that go together with ours (MIT OR Apache-2.0) in a binary we give away.
 /// MPL-2.0 asks only for the changed files of its own packages; we change none.
 const ALLOWED: &[&str] = &[
-    "MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0",
-    "Unlicense", "0BSD", "CC0-1.0", "MPL-2.0", "BSL-1.0", "CDLA-Permissive-2.0", "MIT-0",
+    "MIT",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "Unicode-3.0",
+    "Unlicense",
+    "0BSD",
+    "CC0-1.0",
+    "MPL-2.0",
+    "BSL-1.0",
+    "CDLA-Permissive-2.0",
+    "MIT-0",
 ];
 
 fn root() -> &'static Path {
@@ -32,7 +45,9 @@ fn metadata() -> Value {
 fn allowed(expression: &str) -> bool {
     let expression = expression.replace(['(', ')'], " ").replace('/', " OR ");
     // "A AND B OR C" without precedence: each AND group must have an allowed alternative.
-    expression.split(" AND ").all(|group| group.split(" OR ").any(|licence| ALLOWED.contains(&licence.trim())))
+    expression
+        .split(" AND ")
+        .all(|group| group.split(" OR ").any(|licence| ALLOWED.contains(&licence.trim())))
 }
 
 #[test]
@@ -64,7 +79,11 @@ fn our_own_packages_carry_our_licence_and_lints() {
         assert_eq!(package["license"], "MIT OR Apache-2.0", "{}", package["name"]);
         assert_eq!(package["rust_version"], "1.95", "{}", package["name"]);
         let manifest = std::fs::read_to_string(package["manifest_path"].as_str().unwrap()).unwrap();
-        assert!(manifest.contains("[lints]\nworkspace = true"), "{} takes no workspace lints", package["name"]);
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{} takes no workspace lints",
+            package["name"]
+        );
     }
 }
 
@@ -105,7 +124,8 @@ fn documents_name_only_files_that_exist() {
         let text = std::fs::read_to_string(root().join(document)).unwrap();
         for word in text.split('`').skip(1).step_by(2) {
             let top = word.split('/').next().unwrap_or_default();
-            let ours = ["bundle", "proto", "transports", "daemon", "examples", "tests", "docs", ".ci"].contains(&top);
+            let ours = ["bundle", "proto", "transports", "daemon", "examples", "tests", "docs", ".ci"]
+                .contains(&top);
             if ours && word.contains('/') && !word.contains([' ', '*', '{']) {
                 checked += 1;
                 assert!(root().join(word).exists(), "{document} names {word}, which does not exist");

@@ -37,7 +37,7 @@ impl LinkHandle {
 
 /// Starts both tasks. The core hears `LinkDown` exactly once, when both have ended.
 pub fn spawn_link(id: LinkId, link: Link, inputs: mpsc::Sender<Input>) -> LinkHandle {
-    let (mut sender, mut receiver) = link.split();
+    let (sender, mut receiver) = link.split();
     let (frames, mut outgoing) = mpsc::channel::<Frame>(FRAMES_OUT_MAX);
     let stop = CancellationToken::new();
     let stop_writer = stop.clone();

@@ -106,6 +106,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
     );
 
     mailbox.refresh().await?;
+    mailbox.reveal_again().await?;
     tasks.spawn(run_calendar(mailbox.clone(), cancel.clone()));
     if let Some(account) = config.account.clone() {
         let uplink = Uplink {

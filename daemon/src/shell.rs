@@ -113,7 +113,7 @@ impl Shell {
     fn transport(&mut self, own: NodeKey, event: TransportEvent) {
         match event {
             TransportEvent::Seen { peer, dial_first, .. } => {
-                self.handle(CoreEvent::Seen { peer: peer_id(&peer), dial_first })
+                self.handle(CoreEvent::Seen { peer: peer_id(&peer), dial_first });
             }
             TransportEvent::Lost { peer } => self.handle(CoreEvent::Lost { peer: peer_id(&peer) }),
             TransportEvent::Incoming(link) => self.link_up(own, None, link),
@@ -211,5 +211,5 @@ fn spawn_committer(inputs: mpsc::Sender<Input>) -> mpsc::UnboundedSender<(Token,
 
 fn failure(error: StoreError) -> CommitFailure {
     tracing::error!(%error, "a commit failed");
-    if error.is_full() { CommitFailure::Full } else { CommitFailure::Storage(error.to_string()) }
+    CommitFailure::from(error)
 }

@@ -302,7 +302,7 @@ impl Driver {
                 match self.client.reveal(&bytes).await {
                     Ok(()) => self.core(CoreEvent::RevealConfirmed { reveals }).await,
                     Err(error) => {
-                        tracing::info!(%error, "the bridge did not take a tombstone; it is told again later")
+                        tracing::info!(%error, "the bridge did not take a tombstone; it is told again later");
                     }
                 }
             }

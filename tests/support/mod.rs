@@ -9,31 +9,31 @@ use pigeon_harness::{Deadline, Node};
 use serde_json::Value;
 
 /// How long anything may take on a busy machine with two cores.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The messages of `pigeon inbox` or `pigeon outbox`.
-pub fn messages(node: &Node, which: &str) -> Vec<Value> {
+pub(crate) fn messages(node: &Node, which: &str) -> Vec<Value> {
     node.json(&[which]).unwrap()["messages"].as_array().unwrap().clone()
 }
 
 /// Sends a text; the ids of message and bundle.
-pub fn send(from: &Node, to: &str, text: &str) -> (String, String) {
+pub(crate) fn send(from: &Node, to: &str, text: &str) -> (String, String) {
     let reply = from.json(&["send", to, text]).unwrap();
     (text_of(&reply, "message_id"), text_of(&reply, "bundle_id"))
 }
 
 /// Whether the node's store holds this bundle.
-pub fn holds(node: &Node, bundle: &str) -> bool {
+pub(crate) fn holds(node: &Node, bundle: &str) -> bool {
     node.cli(&["bundles", "show", bundle]).unwrap().status.success()
 }
 
 /// Waits until `look` is true, looking again with each event of `node`.
-pub fn until(node: &Node, what: &str, mut look: impl FnMut() -> bool) {
+pub(crate) fn until(node: &Node, what: &str, mut look: impl FnMut() -> bool) {
     node.watch().wait_until(PATIENCE, &format!("{}: {what}", node.name()), || look().then_some(())).unwrap();
 }
 
 /// Elaine and jerry exchange cards; then elaine, kramer and newman have only their platform.
-pub fn go_underground(cast: &Cast) {
+pub(crate) fn go_underground(cast: &Cast) {
     cast.elaine.node.give_card_to(&cast.jerry.node).unwrap();
     cast.jerry.node.give_card_to(&cast.elaine.node).unwrap();
     for actor in [&cast.elaine, &cast.kramer, &cast.newman] {
@@ -43,18 +43,18 @@ pub fn go_underground(cast: &Cast) {
 }
 
 /// Onto the platform.
-pub fn enter_platform(actor: &Actor) {
+pub(crate) fn enter_platform(actor: &Actor) {
     actor.platform.as_ref().unwrap().up().unwrap();
 }
 
 /// Off the platform, and up to the internet.
-pub fn surface(actor: &Actor) {
+pub(crate) fn surface(actor: &Actor) {
     actor.platform.as_ref().unwrap().down().unwrap();
     actor.internet.up().unwrap();
 }
 
 /// Exactly these messages are in the inbox, each once.
-pub fn assert_inbox(node: &Node, ids: &[String]) {
+pub(crate) fn assert_inbox(node: &Node, ids: &[String]) {
     let mut found: Vec<String> = messages(node, "inbox").iter().map(|m| text_of(m, "message_id")).collect();
     let mut wanted = ids.to_vec();
     found.sort();
@@ -63,7 +63,7 @@ pub fn assert_inbox(node: &Node, ids: &[String]) {
 }
 
 /// All messages in the outbox are delivered, with one receipt each.
-pub fn assert_receipts(node: &Node, count: usize) {
+pub(crate) fn assert_receipts(node: &Node, count: usize) {
     let outbox = messages(node, "outbox");
     assert_eq!(outbox.len(), count, "{}'s outbox", node.name());
     for message in &outbox {
@@ -73,6 +73,6 @@ pub fn assert_receipts(node: &Node, count: usize) {
 }
 
 /// A deadline for one step.
-pub fn soon() -> Deadline {
+pub(crate) fn soon() -> Deadline {
     Deadline::after(PATIENCE)
 }

@@ -14,10 +14,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::PATIENCE;
+use crate::support::PATIENCE;
 
 /// A link to one daemon, spoken by hand.
-pub struct Peer {
+pub(crate) struct Peer {
     runtime: Runtime,
     transport: Arc<QuicTransport>,
     events: mpsc::Receiver<TransportEvent>,
@@ -29,7 +29,7 @@ pub struct Peer {
 
 impl Peer {
     /// Finds the one daemon on the host's network by mDNS and links with it.
-    pub fn meet(host: &Host) -> Self {
+    pub(crate) fn meet(host: &Host) -> Self {
         let (runtime, transport, events, key) = host
             .run(|| {
                 let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -52,12 +52,12 @@ impl Peer {
     }
 
     /// The node key by which the daemon knows this peer.
-    pub fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         self.key.to_string()
     }
 
     /// Links with the daemon, whoever dials, and says the empty lists with which a session begins.
-    pub fn link_up(&mut self) {
+    pub(crate) fn link_up(&mut self) {
         let (transport, events) = (&self.transport, &mut self.events);
         let link = self.runtime.block_on(async {
             tokio::time::timeout(PATIENCE, async {
@@ -85,18 +85,18 @@ impl Peer {
     }
 
     /// Breaks the link without a word.
-    pub fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         self.link = None;
     }
 
     /// Sends a frame.
-    pub fn send(&mut self, frame: Frame) {
+    pub(crate) fn send(&mut self, frame: Frame) {
         let link = self.link.as_ref().expect("linked");
         self.runtime.block_on(link.send(frame)).unwrap();
     }
 
     /// The first frame from which `pick` takes something; others are passed over.
-    pub fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(&Frame) -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(&Frame) -> Option<T>) -> T {
         let link = self.link.as_mut().expect("linked");
         let waiting = async {
             loop {
@@ -113,7 +113,7 @@ impl Peer {
 
     /// Offers `bytes` under the id of `offer`, sends them when they are accepted, and returns the last word:
     /// `Stored` or `Decline`.
-    pub fn give(&mut self, offer: Offer, bytes: &[u8]) -> Frame {
+    pub(crate) fn give(&mut self, offer: Offer, bytes: &[u8]) -> Frame {
         let id = offer.bundle;
         self.send(Frame::Offer(offer));
         let answer = self.wait("an answer to the offer", |frame| match frame {

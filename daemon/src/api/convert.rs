@@ -13,7 +13,7 @@ const PREFIX_MIN: usize = 8;
 const SEALED: &str = "sealed: only the recipient can open it";
 
 /// The gRPC status of an error; `pigeon` turns its code into an exit code.
-pub fn status_of(error: &MailboxError) -> Status {
+pub(crate) fn status_of(error: &MailboxError) -> Status {
     let code = match error {
         MailboxError::Store(error) if error.is_full() => Code::ResourceExhausted,
         MailboxError::Store(_) | MailboxError::Catalog(_) | MailboxError::Damaged { .. } => Code::Internal,
@@ -30,7 +30,7 @@ pub fn status_of(error: &MailboxError) -> Status {
 }
 
 /// A received message.
-pub fn inbox_message(view: InboxView) -> api::InboxMessage {
+pub(crate) fn inbox_message(view: InboxView) -> api::InboxMessage {
     let InboxView { record, from } = view;
     api::InboxMessage {
         message_id: hex(&record.message_id),
@@ -48,7 +48,7 @@ pub fn inbox_message(view: InboxView) -> api::InboxMessage {
 }
 
 /// A sent message.
-pub fn outbox_message(view: OutboxView) -> api::OutboxMessage {
+pub(crate) fn outbox_message(view: OutboxView) -> api::OutboxMessage {
     let OutboxView { record, to, state, hand_overs } = view;
     api::OutboxMessage {
         message_id: hex(&record.message_id),
@@ -66,7 +66,7 @@ pub fn outbox_message(view: OutboxView) -> api::OutboxMessage {
 }
 
 /// A contact.
-pub fn contact(contact: &Contact) -> api::Contact {
+pub(crate) fn contact(contact: &Contact) -> api::Contact {
     let card = &contact.card;
     let IdentityKey(identity) = card.identity();
     api::Contact {
@@ -80,8 +80,7 @@ pub fn contact(contact: &Contact) -> api::Contact {
 }
 
 /// The bundle that `text` names: its whole id, or a unique beginning of it.
-#[expect(clippy::result_large_err, reason = "tonic's Status is what the API answers")]
-pub fn bundle_id(store: &Store, text: &str) -> Result<BundleId, Status> {
+pub(crate) fn bundle_id(store: &Store, text: &str) -> Result<BundleId, Status> {
     let not_found =
         || Status::not_found(format!("no bundle {text}; `pigeon bundles list` shows what is held"));
     if let Ok(id) = text.parse::<BundleId>() {
@@ -114,7 +113,7 @@ pub fn bundle_id(store: &Store, text: &str) -> Result<BundleId, Status> {
 }
 
 /// One line of `pigeon bundles list`.
-pub fn bundle_summary(
+pub(crate) fn bundle_summary(
     store: &Store,
     id: &BundleId,
     entry: &Entry,
@@ -137,8 +136,11 @@ pub fn bundle_summary(
 }
 
 /// All that `pigeon bundles show` can tell: what a carrier sees.
-#[expect(clippy::result_large_err, reason = "tonic's Status is what the API answers")]
-pub fn bundle_detail(store: &Store, id: &BundleId, now_s: Option<u64>) -> Result<api::BundleDetail, Status> {
+pub(crate) fn bundle_detail(
+    store: &Store,
+    id: &BundleId,
+    now_s: Option<u64>,
+) -> Result<api::BundleDetail, Status> {
     let read = |e: pigeon_core::CatalogError| status_of(&e.into());
     let (Some(entry), Some(bundle)) = (store.entry(id).map_err(read)?, store.bundle(id).map_err(read)?)
     else {

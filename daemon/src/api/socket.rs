@@ -95,7 +95,6 @@ impl Guard {
     ///
     /// # Errors
     /// `PermissionDenied` for everybody else.
-    #[expect(clippy::result_large_err, reason = "tonic's interceptors return its Status")]
     pub fn check(&self, request: Request<()>) -> Result<Request<()>, Status> {
         let uid = request
             .extensions()

@@ -11,7 +11,7 @@ use super::MailboxError;
 use super::records::ContactRecord;
 
 /// Contacts a mailbox holds at most: each costs a recognition entry on every link.
-pub const CONTACTS_MAX: usize = 4_096;
+pub(crate) const CONTACTS_MAX: usize = 4_096;
 const PAGE: usize = 256;
 
 /// One contact.
@@ -27,7 +27,7 @@ pub struct Contact {
 
 impl Contact {
     /// What the store keeps of it.
-    pub fn record(&self) -> RecordOp {
+    pub(crate) fn record(&self) -> RecordOp {
         let record = ContactRecord {
             card: self.card.as_bytes().to_vec(),
             knows_us: self.knows_us,
@@ -43,14 +43,14 @@ impl Contact {
 
 /// All contacts, in memory and by identity.
 #[derive(Default)]
-pub struct Contacts(BTreeMap<IdentityKey, Contact>);
+pub(crate) struct Contacts(BTreeMap<IdentityKey, Contact>);
 
 impl Contacts {
     /// Reads all contacts.
     ///
     /// # Errors
     /// When the store cannot be read. A card that does not verify any more is left out and logged.
-    pub fn load(store: &Store) -> Result<Self, MailboxError> {
+    pub(crate) fn load(store: &Store) -> Result<Self, MailboxError> {
         let mut contacts = BTreeMap::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
@@ -73,17 +73,17 @@ impl Contacts {
     }
 
     /// The contact with this identity.
-    pub fn get(&self, identity: &IdentityKey) -> Option<&Contact> {
+    pub(crate) fn get(&self, identity: &IdentityKey) -> Option<&Contact> {
         self.0.get(identity)
     }
 
     /// All contacts by identity.
-    pub fn iter(&self) -> impl Iterator<Item = &Contact> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Contact> {
         self.0.values()
     }
 
     /// Name for people: the card's, or the start of the key.
-    pub fn name(&self, identity: &IdentityKey) -> String {
+    pub(crate) fn name(&self, identity: &IdentityKey) -> String {
         self.get(identity).map_or_else(|| identity.to_string(), |contact| contact.card.name().to_owned())
     }
 
@@ -91,7 +91,7 @@ impl Contacts {
     ///
     /// # Errors
     /// When there are too many contacts.
-    pub fn take(&mut self, card: Card, introduced: bool) -> Result<Option<RecordOp>, MailboxError> {
+    pub(crate) fn take(&mut self, card: Card, introduced: bool) -> Result<Option<RecordOp>, MailboxError> {
         let identity = card.identity();
         let held = self.0.get(&identity);
         if held.is_some_and(|held| card.issued_s() < held.card.issued_s()) {
@@ -111,7 +111,7 @@ impl Contacts {
     }
 
     /// Notes that a contact holds our card. Gives the record to write where that is news.
-    pub fn knows_us(&mut self, identity: &IdentityKey) -> Option<RecordOp> {
+    pub(crate) fn knows_us(&mut self, identity: &IdentityKey) -> Option<RecordOp> {
         let contact = self.0.get_mut(identity).filter(|contact| !contact.knows_us)?;
         contact.knows_us = true;
         Some(contact.record())
@@ -121,7 +121,7 @@ impl Contacts {
     ///
     /// # Errors
     /// Nobody, or several.
-    pub fn find(&self, to: &str) -> Result<&Contact, MailboxError> {
+    pub(crate) fn find(&self, to: &str) -> Result<&Contact, MailboxError> {
         let found: Vec<&Contact> = self
             .iter()
             .filter(|contact| {
@@ -154,16 +154,16 @@ impl Contacts {
     }
 
     /// What the core needs to recognise contacts on links.
-    pub fn links(&self, identity: &Identity) -> Vec<ContactLink> {
+    pub(crate) fn links(&self, identity: &Identity) -> Vec<ContactLink> {
         let link = |contact: &Contact| {
-            let recognition_key = identity.recognition_key(&contact.card.x25519()).ok()?;
+            let recognition_key = identity.recognition_key(contact.card.x25519()).ok()?;
             Some(ContactLink { contact: contact_id(&contact.card.identity()), recognition_key })
         };
         self.iter().filter_map(link).collect()
     }
 
     /// The contact the core calls `id`.
-    pub fn by_id(&self, id: ContactId) -> Option<&Contact> {
+    pub(crate) fn by_id(&self, id: ContactId) -> Option<&Contact> {
         self.iter().find(|contact| contact_id(&contact.card.identity()) == id)
     }
 }

@@ -174,7 +174,7 @@ impl Mailbox {
                 }
             }
         }
-        let outcome = OpenOutcome::Delivered { reveal: opened.reveal.clone() };
+        let outcome = OpenOutcome::Delivered { reveal: opened.reveal };
         let Drafted { transaction, events, core, contacts_changed } = draft;
         // Queued under the lock: a second copy of this message sees the record of the first.
         Ok(Change {

@@ -15,7 +15,7 @@ const PAST_EPOCHS: u32 = 31;
 const FUTURE_EPOCHS: u32 = 1;
 
 /// What this node has given out about itself.
-pub struct Own {
+pub(crate) struct Own {
     ring: PrekeyRing,
     secrets: Vec<MailboxSecret>,
     card: Option<Card>,
@@ -26,7 +26,7 @@ impl Own {
     ///
     /// # Errors
     /// When the store cannot be read, or holds something that is not ours.
-    pub fn load(store: &Store, rng: &mut dyn SecretRandom) -> Result<Self, MailboxError> {
+    pub(crate) fn load(store: &Store, rng: &mut dyn SecretRandom) -> Result<Self, MailboxError> {
         let Some(bytes) = store.record(Table::Meta, KEY)? else {
             let mut secret = [0; 32];
             rng.fill(&mut secret);
@@ -47,12 +47,12 @@ impl Own {
     }
 
     /// The card in force; `None` until [`Own::refresh`] has run once.
-    pub fn card(&self) -> Option<&Card> {
+    pub(crate) fn card(&self) -> Option<&Card> {
         self.card.as_ref()
     }
 
     /// The live prekeys.
-    pub fn ring(&self) -> &PrekeyRing {
+    pub(crate) fn ring(&self) -> &PrekeyRing {
         &self.ring
     }
 
@@ -61,7 +61,7 @@ impl Own {
     ///
     /// # Errors
     /// When the configured name, JID or bridge does not fit on a card.
-    pub fn refresh(
+    pub(crate) fn refresh(
         &mut self,
         identity: &Identity,
         config: &Config,
@@ -100,7 +100,7 @@ impl Own {
     }
 
     /// All tags that may carry mail for this node around `now_s`.
-    pub fn tags(&self, now_s: u64) -> Vec<Tag> {
+    pub(crate) fn tags(&self, now_s: u64) -> Vec<Tag> {
         let today = Epoch::at(now_s).0;
         let days = today.saturating_sub(PAST_EPOCHS)..=today.saturating_add(FUTURE_EPOCHS);
         self.secrets.iter().flat_map(|secret| days.clone().map(|day| secret.tag(Epoch(day)))).collect()

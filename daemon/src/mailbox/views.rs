@@ -1,7 +1,7 @@
 //! What local apps see of inbox and outbox.
 
-use pigeon_bundle::{BundleId, IdentityKey, MessageId};
-use pigeon_core::Catalog;
+use pigeon_bundle::{BundleId, IdentityKey, MessageId, Reveal};
+use pigeon_core::{Catalog, Event as CoreEvent};
 
 use pigeon_store::{RecordOp, Table, Transaction};
 
@@ -97,6 +97,24 @@ impl Mailbox {
                 })
             })
             .collect()
+    }
+
+    /// Tells the core again what a crash may have kept from it: an own message whose receipt is in the outbox, while
+    /// its bundle is still in the store, was delivered and not yet revealed. Run once at start.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the daemon stops.
+    pub async fn reveal_again(&self) -> Result<(), MailboxError> {
+        let mut reveals = Vec::new();
+        for (_, record) in OUTBOX.all::<OutboxRecord>(&self.store)? {
+            let bundle = BundleId::try_from(record.bundle.as_slice());
+            let held =
+                bundle.is_ok_and(|bundle| self.store.entry(&bundle).is_ok_and(|entry| entry.is_some()));
+            if held && record.delivered_ms > 0 {
+                reveals.extend(Reveal::try_from(record.reveal.as_slice()).ok());
+            }
+        }
+        if reveals.is_empty() { Ok(()) } else { self.tell(CoreEvent::Revealed { reveals }).await }
     }
 
     /// Forgets which messages were seen once no bundle of them can be alive.
