@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use pigeon_bundle::{DAY_S, NodeKey};
 
 use crate::catalog::BundleMeta;
-use crate::entry::Entry;
+use crate::entry::{Entry, Pool};
 use crate::event::Now;
 
 /// Neighbours' clocks that are kept (PROTOCOL.md section 3: the median of the last five node keys).
@@ -80,6 +80,8 @@ impl Clock {
     pub(crate) fn age_s(&self, now: Now, meta: &BundleMeta, entry: &Entry) -> u64 {
         let here_s = match (now.wall_s, entry.received_wall_s) {
             (Some(wall_s), Some(received_s)) => wall_s.saturating_sub(received_s),
+            // The mailbox that wrote it counted by the clock, and now there is none.
+            _ if entry.pool == Pool::Own => 0,
             _ => self.run_s(now).saturating_sub(entry.received_run_s),
         };
         let epoch_end_s = meta.expires_s.saturating_sub(meta.lifetime_s).saturating_sub(DAY_S);
@@ -142,7 +144,7 @@ mod tests {
     fn age_runs_on_over_a_restart_without_a_clock() {
         let mut clock = Clock::default();
         clock.start(at(100), 0);
-        let mut entry = Entry::own(0, None);
+        let mut entry = Entry { pool: Pool::Stranger, ..Entry::own(0, None) };
         entry.age_s = 3000;
         entry.received_run_s = clock.run_s(at(200));
         assert!(!clock.expired(at(700), &meta(None), &entry));

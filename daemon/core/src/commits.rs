@@ -9,6 +9,7 @@ use crate::action::{Action, StoreOp};
 use crate::catalog::{Catalog, CatalogResult};
 use crate::entry::Entry;
 use crate::event::{LinkId, Token};
+use crate::reveal::Source;
 
 /// What happens when a commit is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(crate) enum Then {
     Taken { link: LinkId, node: NodeKey, bundle: BundleId },
     /// A hand-over is spent: say `Granted`.
     Spent { link: LinkId, node: NodeKey, bundle: BundleId, copies: u8 },
+    /// A tombstone and what it kills: tried again if the write fails.
+    Killed { reveal: Reveal, source: Source },
     /// Granted copies are counted: they may be given on.
     Gained { node: NodeKey, bundle: BundleId, copies: u8 },
 }

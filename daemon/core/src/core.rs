@@ -11,7 +11,7 @@ use crate::catalog::{BundleMeta, Catalog, CatalogResult};
 use crate::clock::Clock;
 use crate::commits::{Commits, Then};
 use crate::config::CoreConfig;
-use crate::entry::Entry;
+use crate::entry::{Entry, Pool};
 use crate::event::{CommitFailure, ContactLink, Event, LinkId, Now, Token};
 use crate::expiry::Expiry;
 use crate::fault::{Fault, Faults};
@@ -35,6 +35,8 @@ pub const OWN_TAGS_MAX: usize = 16_384;
 /// What every handler gets: the time, the store, and where actions go.
 pub(crate) struct Context<'a> {
     pub(crate) now: Now,
+    /// The wall time is our own, not only what neighbours say.
+    pub(crate) own_clock: bool,
     pub(crate) catalog: &'a dyn Catalog,
     pub(crate) out: &'a mut Vec<Action>,
 }
@@ -72,6 +74,7 @@ pub struct Core {
     pub(crate) tombstones: Tombstones,
     pub(crate) carriage: Carriage,
     pub(crate) eviction_cursor: Option<BundleId>,
+    pub(crate) full_until_ms: BTreeMap<(Pool, bool), u64>,
     pub(crate) quality: Quality,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) uplink: Uplink,
@@ -112,6 +115,7 @@ impl Core {
             tombstones: Tombstones::default(),
             carriage: Carriage::default(),
             eviction_cursor: None,
+            full_until_ms: BTreeMap::new(),
             quality: Quality::default(),
             policy,
             uplink: Uplink::default(),
@@ -125,7 +129,8 @@ impl Core {
     /// Handles one event. Anything that is due by time happens too.
     pub fn handle(&mut self, now: Now, event: Event, catalog: &dyn Catalog) -> Vec<Action> {
         let mut out = Vec::new();
-        let mut cx = Context { now: self.clock.best(now), catalog, out: &mut out };
+        let own_clock = now.wall_s.is_some();
+        let mut cx = Context { now: self.clock.best(now), own_clock, catalog, out: &mut out };
         let link = if let Event::Frame { link, .. } = &event { Some(*link) } else { None };
         let handled = self.dispatch(&mut cx, event);
         self.settle(&mut cx, link, handled);
@@ -231,6 +236,9 @@ impl Core {
         for reveal in self.tombstones.due(now_ms) {
             self.publish(cx, reveal, None);
         }
+        for (reveal, source) in self.tombstones.unwritten_due(now_ms) {
+            self.learn(cx, reveal, source)?;
+        }
         self.silent_sessions(cx)?;
         self.expire(cx)?;
         self.pump_uplink(cx)
@@ -264,7 +272,7 @@ impl Core {
             return self.commit_failed(cx, then);
         }
         match then {
-            Then::Nothing => Ok(()),
+            Then::Nothing | Then::Killed { .. } => Ok(()),
             Then::Taken { link, node, bundle } => self.taken(cx, link, node, bundle),
             Then::Spent { link, node, bundle, copies } => self.spent(cx, link, node, bundle, copies),
             Then::Gained { node, bundle, copies } => self.gained(cx, node, bundle, copies),
@@ -277,6 +285,10 @@ impl Core {
             // Nothing is spent: no `Granted` is sent, and the copies are free again.
             Then::Spent { bundle, .. } => {
                 self.renew(bundle, None);
+                Ok(())
+            }
+            Then::Killed { reveal, source } => {
+                self.tombstones.write_again(cx.now.mono_ms, reveal, source);
                 Ok(())
             }
             Then::Nothing | Then::Gained { .. } => Ok(()),

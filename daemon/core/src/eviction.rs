@@ -19,6 +19,8 @@ pub const SCAN_MAX: usize = 1024;
 /// Mail addressed to this node may exceed the quota by this: it goes as soon as it is opened, and two nodes
 /// full of own mail for each other would otherwise wait for ever.
 pub const RECIPIENT_RESERVE_BYTES: u64 = 1 << 20;
+/// A store without room is not searched again for this long.
+pub(crate) const FULL_MS: u64 = 1_000;
 /// Bundles evicted in one commit.
 pub const EVICT_MAX: usize = 64;
 
@@ -79,6 +81,26 @@ impl Core {
         Ok((freed >= excess || pool == Pool::Own).then_some(ops))
     }
 
+    /// Whether `room_for` would find room. When it did not a moment ago, it is not asked again: a full store must
+    /// not be searched for each of a neighbour's thousand offers.
+    pub(crate) fn may_have_room(
+        &mut self,
+        cx: &mut Context<'_>,
+        pool: Pool,
+        size: u64,
+        ours: bool,
+    ) -> Flow<bool> {
+        let now_ms = cx.now.mono_ms;
+        if self.full_until_ms.get(&(pool, ours)).is_some_and(|until_ms| now_ms < *until_ms) {
+            return Ok(false);
+        }
+        let room = self.room_for(cx, pool, size, ours)?.is_some();
+        if !room {
+            self.full_until_ms.insert((pool, ours), now_ms + FULL_MS);
+        }
+        Ok(room)
+    }
+
     /// Own mail is in the store already: everybody else's makes room.
     pub(crate) fn make_room_for_own(&mut self, cx: &mut Context<'_>) -> Flow {
         let Some(ops) = self.room_for(cx, Pool::Own, 0, false)? else { return Ok(()) };
@@ -126,11 +148,11 @@ impl Core {
         if self.has_fault(Fault::OwnMailEvicted) && entry.pool == Pool::Own {
             return Ok(Some(Rank::Expired));
         }
-        if self.clock.expired(cx.now, meta, entry) {
-            return Ok(Some(Rank::Expired));
-        }
         if entry.pool == Pool::Own {
             return Ok(None);
+        }
+        if self.clock.expired(cx.now, meta, entry) {
+            return Ok(Some(Rank::Expired));
         }
         if entry.at_bridge {
             return Ok(Some(Rank::AtBridge));

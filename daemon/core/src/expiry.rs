@@ -5,6 +5,7 @@ use pigeon_bundle::BundleId;
 use crate::action::{RemovalReason, StoreOp};
 use crate::commits::Then;
 use crate::core::{Context, Core};
+use crate::entry::{Entry, Pool};
 use crate::trouble::Flow;
 
 /// Between two looks at what has expired.
@@ -79,13 +80,14 @@ impl Core {
 
     fn expire_bundles(&mut self, cx: &mut Context<'_>, wall_s: u64, ops: &mut Vec<StoreOp>) -> Flow<bool> {
         let expired = cx.catalog.expiring(wall_s, BATCH_MAX)?;
-        let more = expired.len() == BATCH_MAX;
+        let full = expired.len() == BATCH_MAX;
+        let before = ops.len();
         for id in expired {
-            if self.entry(cx, &id)?.is_some() {
+            if self.entry(cx, &id)?.is_some_and(|entry| may_expire(cx, &entry)) {
                 ops.push(self.removal(cx, id, RemovalReason::Expired));
             }
         }
-        Ok(more)
+        Ok(full && ops.len() > before)
     }
 
     fn forget_tombstones(&mut self, cx: &Context<'_>, wall_s: u64, ops: &mut Vec<StoreOp>) -> Flow<bool> {
@@ -109,7 +111,7 @@ impl Core {
             let Some(meta) = cx.catalog.meta(&id)? else { continue };
             let listed =
                 ops.iter().any(|op| matches!(op, StoreOp::Remove { id: removed, .. } if *removed == id));
-            if !listed && self.clock.expired(cx.now, &meta, &entry) {
+            if !listed && may_expire(cx, &entry) && self.clock.expired(cx.now, &meta, &entry) {
                 ops.push(self.removal(cx, id, RemovalReason::Expired));
             }
         }
@@ -123,4 +125,9 @@ impl Core {
             ops.push(StoreOp::SetState { key: STATE_KEY.into(), value: run_s.to_be_bytes().to_vec() });
         }
     }
+}
+
+/// What day neighbours say it is ends their mail, never our own.
+fn may_expire(cx: &Context<'_>, entry: &Entry) -> bool {
+    cx.own_clock || entry.pool != Pool::Own
 }

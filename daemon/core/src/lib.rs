@@ -4,7 +4,7 @@
 //! Who uses whom (arrows point at what is used; nothing points back):
 //!
 //! ```text
-//!  core ─► session ─► offers · transfer · intake · reconcile · tombstones · recognise ─► keys
+//!  core ─► session ─► recognise · tombstones · reconcile · candidates · offers · transfer · intake · receive ─► keys
 //!    │        │
 //!    ├────────┴─► reveal · mailbox · uplink · expiry · eviction      handlers: `impl Core`
 //!    │                 │
@@ -73,8 +73,8 @@ pub mod limits {
     pub use crate::neighbours::{BACKOFF_MS, DIALS_MAX, SIGHTINGS_MAX, WAIT_MS};
     pub use crate::partials::{PARTIAL_BYTES_MAX, PARTIALS_MAX};
     pub use crate::session::{
-        CANDIDATES_MAX, DEFERRED_MAX, HAVE_MAX, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, INCOMING_MAX, LINKS_MAX,
-        LIST_MAX, QUALITY_REFUSALS_MAX, REACHABLE_MAX, RETRY_MS, SEGMENT_SIZE, SILENCE_MS,
+        CANDIDATES_MAX, DEFERRED_MAX, GRANTS_MAX, HAVE_MAX, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, INCOMING_MAX,
+        LINKS_MAX, LIST_MAX, QUALITY_REFUSALS_MAX, REACHABLE_MAX, RETRY_MS, SEGMENT_SIZE, SILENCE_MS,
     };
     pub use crate::tombstones::{CACHE_MAX, CACHE_PER_NEIGHBOUR_MAX, DEAD_MAX, RECENT_MAX};
     pub use crate::uplink::{UPLOAD_QUEUE_MAX, UPLOADS_MAX, VERDICT_TIMEOUT_MS};

@@ -76,7 +76,7 @@ impl Neighbours {
     /// A dial failed.
     pub(crate) fn failed(&mut self, now_ms: u64, random: &mut Random, peer: &PeerId) {
         let Some(sighting) = self.sightings.get_mut(peer) else { return };
-        let wait_ms = (BACKOFF_MS << sighting.failures.min(6)).min(BACKOFF_MS_MAX);
+        let wait_ms = backoff_ms(sighting.failures);
         sighting.failures = sighting.failures.saturating_add(1);
         sighting.state = State::Due { at_ms: now_ms + random.around(wait_ms, wait_ms / 5) };
     }
@@ -87,7 +87,6 @@ impl Neighbours {
         self.note_first_seen(now_ms, node);
         if let Some(sighting) = peer.and_then(|peer| self.sightings.get_mut(peer)) {
             sighting.node = Some(node);
-            sighting.failures = 0;
             sighting.state = State::Idle;
         }
         for sighting in self.sightings.values_mut().filter(|sighting| sighting.node == Some(node)) {
@@ -97,13 +96,15 @@ impl Neighbours {
         }
     }
 
-    /// The last link to a node is gone: what still shows it is dialled again.
-    pub(crate) fn down(&mut self, now_ms: u64, random: &mut Random, node: NodeKey) {
+    /// The last link to a node is gone: what still shows it is dialled again. `useful`: the session got as far
+    /// as an exchange; one that did not counts as a failure, or two nodes could link and part for ever.
+    pub(crate) fn down(&mut self, now_ms: u64, random: &mut Random, node: NodeKey, useful: bool) {
         self.linked.remove(&node);
         for sighting in self.sightings.values_mut() {
             if sighting.node == Some(node) && sighting.state == State::Idle {
+                sighting.failures = if useful { 0 } else { sighting.failures.saturating_add(1) };
                 let head_start_ms = if sighting.dial_first { 0 } else { WAIT_MS };
-                let wait_ms = random.around(BACKOFF_MS + head_start_ms, WAIT_SPREAD_MS);
+                let wait_ms = random.around(backoff_ms(sighting.failures) + head_start_ms, WAIT_SPREAD_MS);
                 sighting.state = State::Due { at_ms: now_ms + wait_ms };
             }
         }
@@ -170,6 +171,10 @@ impl Neighbours {
     }
 }
 
+fn backoff_ms(failures: u32) -> u64 {
+    (BACKOFF_MS << failures.min(6)).min(BACKOFF_MS_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -206,7 +211,7 @@ mod tests {
         }
         neighbours.seen(1, &mut random, peer("ble"), true);
         assert_eq!((neighbours.due(10_000, &mut random), neighbours.next_ms()), (vec![], None));
-        neighbours.down(20_000, &mut random, node);
+        neighbours.down(20_000, &mut random, node, true);
         let mut again = neighbours.due(30_000, &mut random);
         again.sort();
         assert_eq!(again, vec![peer("ble"), peer("lan")]);
@@ -228,7 +233,10 @@ mod tests {
         assert!(waits[0] <= 1200 && waits[4] >= 12_000, "{waits:?}");
         assert!(waits.iter().all(|wait| *wait <= BACKOFF_MS_MAX * 6 / 5), "{waits:?}");
         neighbours.up(now_ms, Some(&peer("a")), NodeKey([1; 32]));
-        neighbours.down(now_ms, &mut random, NodeKey([1; 32]));
+        neighbours.down(now_ms, &mut random, NodeKey([1; 32]), false);
+        assert!(neighbours.next_ms().unwrap() >= now_ms + 30_000, "a link that leads nowhere is a failure");
+        neighbours.up(now_ms, Some(&peer("a")), NodeKey([1; 32]));
+        neighbours.down(now_ms, &mut random, NodeKey([1; 32]), true);
         assert!(neighbours.next_ms().unwrap() <= now_ms + 1200);
     }
 

@@ -108,7 +108,7 @@ impl Core {
             self.tombstones.owe_bridge(ForBridge { reveal, expires_s });
             ops.push(self.owed_op());
         }
-        self.commits.submit(cx.out, ops, Then::Nothing);
+        self.commits.submit(cx.out, ops, Then::Killed { reveal, source });
         Ok(())
     }
 

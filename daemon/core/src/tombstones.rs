@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use pigeon_bundle::{BundleId, Commitment, NodeKey, Reveal};
 
+use crate::reveal::Source;
+
 /// Tombstones kept in memory for commitments this node never held.
 pub const CACHE_MAX: usize = 4096;
 /// Of those, new ones taken from one node key in an hour.
@@ -21,6 +23,10 @@ pub(crate) const TO_BRIDGE_MAX: usize = 1024;
 pub(crate) const REVEALS_PER_REQUEST_MAX: usize = 64;
 /// A hidden reveal may wait for this many others.
 pub(crate) const HIDDEN_MAX: usize = 4096;
+/// Tombstones that the store did not take.
+pub(crate) const UNWRITTEN_MAX: usize = 1024;
+/// They are tried again after this.
+pub(crate) const WRITE_AGAIN_MS: u64 = 5_000;
 /// Name of the kept list of reveals for the bridge.
 pub(crate) const STATE_KEY: &str = "reveals";
 
@@ -47,6 +53,7 @@ pub(crate) struct Tombstones {
     dead: BTreeMap<BundleId, Commitment>,
     dead_order: VecDeque<BundleId>,
     pub(crate) to_bridge: Vec<ForBridge>,
+    unwritten: VecDeque<(u64, Reveal, Source)>,
 }
 
 impl Tombstones {
@@ -99,7 +106,8 @@ impl Tombstones {
     }
 
     pub(crate) fn next_due_ms(&self) -> Option<u64> {
-        self.hidden.values().map(|(due_ms, _)| *due_ms).min()
+        let hidden = self.hidden.values().map(|(due_ms, _)| *due_ms);
+        hidden.chain(self.unwritten.iter().map(|(due_ms, ..)| *due_ms)).min()
     }
 
     /// Hidden reveals whose time has come.
@@ -107,6 +115,21 @@ impl Tombstones {
         let due: Vec<Commitment> =
             self.hidden.iter().filter(|(_, (due_ms, _))| *due_ms <= now_ms).map(|(key, _)| *key).collect();
         due.iter().filter_map(|key| self.hidden.remove(key)).map(|(_, reveal)| reveal).collect()
+    }
+
+    /// The store did not take a tombstone: it is tried again a little later.
+    pub(crate) fn write_again(&mut self, now_ms: u64, reveal: Reveal, source: Source) {
+        if self.unwritten.len() < UNWRITTEN_MAX {
+            self.unwritten.push_back((now_ms + WRITE_AGAIN_MS, reveal, source));
+        }
+    }
+
+    /// Tombstones to write again now.
+    pub(crate) fn unwritten_due(&mut self, now_ms: u64) -> Vec<(Reveal, Source)> {
+        let (due, later) =
+            self.unwritten.drain(..).partition::<VecDeque<_>, _>(|(due_ms, ..)| *due_ms <= now_ms);
+        self.unwritten = later;
+        due.into_iter().map(|(_, reveal, source)| (reveal, source)).collect()
     }
 
     /// Notes a reveal that the next neighbours should hear of.

@@ -8,17 +8,20 @@
 //! peer's Have              Carrying                             (reconcile)
 //! peer's Carrying          Pull, always, and be it empty        (reconcile)
 //! peer's Pull              Offers: what was pulled, then copies (offers)
+//! peer's Offer             Accept or Decline                    (intake)
 //! peer's Accept            Segments                             (transfer)
-//! all Segments, durable    Stored                               (intake)
+//! all Segments, durable    Stored                               (receive)
 //! peer's Stored, spent     Granted                              (transfer)
 //! ```
 //!
 //! Later news is another Carrying list, answered by another Pull, then Offers; new tombstones go out as they
 //! come. The session lasts as long as its link.
 
+mod candidates;
 mod intake;
 mod keys;
 mod offers;
+mod receive;
 mod recognise;
 mod reconcile;
 mod tombstones;
@@ -36,14 +39,17 @@ use crate::event::{ContactId, LinkId, LinkInfo, Role};
 use crate::notice::Notice;
 use crate::trouble::{Flow, Trouble};
 
+pub use candidates::{CANDIDATES_MAX, RETRY_MS};
 pub use intake::{DEFERRED_MAX, INCOMING_MAX};
-pub use offers::{CANDIDATES_MAX, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, QUALITY_REFUSALS_MAX, RETRY_MS};
+pub use offers::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, QUALITY_REFUSALS_MAX};
+pub use receive::GRANTS_MAX;
 pub use reconcile::{HAVE_MAX, LIST_MAX, REACHABLE_MAX};
 pub use transfer::SEGMENT_SIZE;
 
+use candidates::Scan;
 use intake::Incoming;
 use keys::SessionKeys;
-use offers::{Outgoing, Scan};
+use offers::Outgoing;
 
 /// Links at the same time.
 pub const LINKS_MAX: usize = 64;
@@ -74,6 +80,10 @@ pub(crate) struct Session {
     peer_has: BTreeSet<[u8; 16]>,
     /// Tag macs of what the peer carries.
     peer_carries: BTreeSet<[u8; 8]>,
+    /// Macs of our own tags on this link.
+    own_macs: BTreeSet<[u8; 8]>,
+    /// Of a Carrying list that is not complete: what we are going to pull.
+    to_pull: BTreeSet<[u8; 8]>,
     /// Tag macs we have asked for.
     pulled: BTreeSet<[u8; 8]>,
     /// Tag macs we have listed.
@@ -112,6 +122,8 @@ impl Session {
             peer_held: BTreeSet::new(),
             peer_has: BTreeSet::new(),
             peer_carries: BTreeSet::new(),
+            own_macs: BTreeSet::new(),
+            to_pull: BTreeSet::new(),
             pulled: BTreeSet::new(),
             listed: BTreeMap::new(),
             pulls_awaited: 0,
@@ -138,9 +150,10 @@ impl Session {
         }
     }
 
-    /// Both ends compute the same order, and keep the least.
-    fn precedence(&self) -> (NodeKey, u8, [u8; 32]) {
-        (self.dialler(), self.info.cost, self.info.binding)
+    /// Both ends compute the same order, and keep the least. Between equals the newer link stays: the older
+    /// one may lead to a process that is gone.
+    fn precedence(&self) -> (NodeKey, u8) {
+        (self.dialler(), self.info.cost)
     }
 
     /// The peer owes an answer.
@@ -166,11 +179,12 @@ impl Core {
             self.clock.told(cx.now, node, clock_s, false);
             cx.now = self.clock.best(cx.now);
         }
-        let session = Session::new(info, now_ms);
+        let mut session = Session::new(info, now_ms);
+        session.set_own_tags(&self.own_tags);
         let twin = self.sessions.iter().find(|(_, other)| other.info.node == node);
         let twin = twin.map(|(link, other)| (*link, other.precedence()));
         if let Some((other, precedence)) = twin {
-            if precedence <= session.precedence() {
+            if precedence < session.precedence() {
                 cx.out.push(Action::Close { link, reason: GoodbyeReason::DuplicateLink });
                 return Ok(());
             }
@@ -179,7 +193,7 @@ impl Core {
         } else {
             if self.sessions.len() >= LINKS_MAX {
                 cx.out.push(Action::Close { link, reason: GoodbyeReason::Limit });
-                self.neighbours.down(now_ms, &mut self.random, node);
+                self.neighbours.down(now_ms, &mut self.random, node, false);
                 return Ok(());
             }
             self.sessions.insert(link, session);
@@ -205,7 +219,8 @@ impl Core {
         let Some(session) = self.sessions.remove(&link) else { return Ok(()) };
         let node = session.info.node;
         if !self.sessions.values().any(|other| other.info.node == node) {
-            self.neighbours.down(cx.now.mono_ms, &mut self.random, node);
+            let useful = session.phase == Phase::Exchange;
+            self.neighbours.down(cx.now.mono_ms, &mut self.random, node, useful);
             cx.notice(Notice::NeighbourDown { node });
         }
         for (id, outgoing) in session.outgoing {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use pigeon_bundle::BundleId;
 use pigeon_proto::{DeclineReason, Frame, Offer};
 
+use super::candidates::{CANDIDATES_MAX, RETRY_MS};
 use super::{Phase, Session};
 use crate::catalog::BundleMeta;
 use crate::core::{Context, Core};
-use crate::entry::{Entry, HOPS_MAX, Opened, Pool};
+use crate::entry::{Entry, HOPS_MAX, Opened};
 use crate::event::LinkId;
 use crate::fault::Fault;
 use crate::notice::Notice;
@@ -19,24 +20,8 @@ use crate::trouble::{Flow, Trouble};
 pub const IN_FLIGHT_MAX: usize = 16;
 /// Their bytes; one bundle may always go.
 pub const IN_FLIGHT_BYTES_MAX: u64 = 4 * 98_304;
-/// Bundles that wait to be offered on one link; beyond this the store is searched again.
-pub const CANDIDATES_MAX: usize = 1024;
 /// After this many peers' qualities in a row were too low, no more last copies are offered on the link.
 pub const QUALITY_REFUSALS_MAX: u32 = 8;
-/// On a link that stays up, what was declined for want of room is offered again after this.
-pub const RETRY_MS: u64 = 60_000;
-/// Entries read in one go, and how many times for one event.
-const PAGE: usize = 256;
-const PAGES_MAX: usize = 16;
-
-/// How far the store was searched for what to offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scan {
-    From(Option<BundleId>),
-    Paused { after: Option<BundleId>, due_ms: u64 },
-    Done,
-}
-
 /// One bundle on its way to the peer.
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
@@ -50,24 +35,17 @@ pub(crate) struct Outgoing {
 }
 
 impl Session {
-    pub(crate) fn scan_due_ms(&self) -> Option<u64> {
-        match self.scan {
-            Scan::Paused { due_ms, .. } if self.has_window() => Some(due_ms),
-            _ => None,
-        }
-    }
-
-    fn has_window(&self) -> bool {
+    pub(super) fn has_window(&self) -> bool {
         let bytes: u64 = self.outgoing.values().map(|outgoing| u64::from(outgoing.size)).sum();
         self.outgoing.len() < IN_FLIGHT_MAX && (self.outgoing.is_empty() || bytes < IN_FLIGHT_BYTES_MAX)
     }
 
-    fn may_spray(&self) -> bool {
+    pub(super) fn may_spray(&self) -> bool {
         let willing = self.info.carriage_open || self.contact.is_some();
         self.phase == Phase::Exchange && self.pulls_awaited == 0 && !self.spray_closed && willing
     }
 
-    fn has(&self, id: &BundleId) -> bool {
+    pub(super) fn has(&self, id: &BundleId) -> bool {
         self.outgoing.contains_key(id)
             || self.incoming.contains_key(id)
             || self.peer_has.contains(&self.keys.id(id))
@@ -75,21 +53,6 @@ impl Session {
 }
 
 impl Core {
-    /// The bundle may be offered (again) to everybody but one.
-    pub(crate) fn renew(&mut self, id: BundleId, except: Option<LinkId>) {
-        for (link, session) in &mut self.sessions {
-            if Some(*link) == except {
-                continue;
-            }
-            if session.candidates.len() >= CANDIDATES_MAX {
-                session.scan = Scan::From(None);
-            } else if !session.candidates.contains(&id) {
-                session.candidates.push_back(id);
-            }
-            self.dirty.insert(*link);
-        }
-    }
-
     /// Offers whatever may be offered on the links where something has changed.
     pub(crate) fn pump_all(&mut self, cx: &mut Context<'_>) {
         while let Some(link) = self.dirty.pop_first() {
@@ -121,38 +84,6 @@ impl Core {
                 return Ok(());
             }
         }
-    }
-
-    /// Reads on in the store. False when there is nothing more for now.
-    fn search(&mut self, cx: &mut Context<'_>, link: LinkId) -> Flow<bool> {
-        let Some(session) = self.sessions.get_mut(&link) else { return Ok(false) };
-        let mut after = match session.scan {
-            Scan::Done => return Ok(false),
-            Scan::Paused { due_ms, .. } if due_ms > cx.now.mono_ms => return Ok(false),
-            Scan::Paused { after, .. } | Scan::From(after) => after,
-        };
-        for _ in 0..PAGES_MAX {
-            let page = cx.catalog.page(after, PAGE)?;
-            let Some((last, _)) = page.last() else {
-                session.scan = Scan::Done;
-                return Ok(false);
-            };
-            after = Some(*last);
-            let mut found: Vec<(BundleId, Entry)> = page
-                .into_iter()
-                .filter_map(|(id, read)| Some((id, self.commits.current(&id, read)?)))
-                .filter(|(id, entry)| entry.copies > 0 && !session.has(id))
-                .collect();
-            // Own mail first, then the largest budgets: those have spread least.
-            found.sort_by_key(|(_, entry)| (entry.pool != Pool::Own, u8::MAX - entry.copies, entry.hops));
-            session.candidates.extend(found.into_iter().map(|(id, _)| id));
-            if !session.candidates.is_empty() {
-                session.scan = Scan::From(after);
-                return Ok(true);
-            }
-        }
-        session.scan = Scan::Paused { after, due_ms: cx.now.mono_ms + 1 };
-        Ok(false)
     }
 
     fn offer_direct(&mut self, cx: &mut Context<'_>, link: LinkId, id: BundleId) -> Flow {
@@ -265,20 +196,6 @@ impl Core {
             self.renew(id, Some(link));
         }
         Ok(())
-    }
-
-    /// A link may stay up for days: what did not fit once is offered again.
-    pub(super) fn retry_declined(&mut self, now_ms: u64) {
-        for (link, session) in &mut self.sessions {
-            if session.retry_ms.is_some_and(|retry_ms| retry_ms <= now_ms) {
-                session.retry_ms = None;
-                session.spray_closed = false;
-                session.scan = Scan::From(None);
-                let again = std::mem::take(&mut session.declined_direct);
-                session.direct.extend(again);
-                self.dirty.insert(*link);
-            }
-        }
     }
 
     /// Bundles on their way out, for tests and status: bundle and copies promised, by link.

@@ -118,10 +118,11 @@ impl Core {
         if session.peer_carries.len() > LIST_MAX {
             return Err(Trouble::limit("Carrying list too long"));
         }
+        let ours = macs.iter().filter(|mac| session.own_macs.contains(*mac));
+        session.to_pull.extend(ours);
         if last {
             session.phase = Phase::Exchange;
-            let wanted = wanted(session, &self.own_tags, macs);
-            cx.send(link, Frame::Pull { macs: wanted });
+            pull(cx, link, session);
         }
         Ok(())
     }
@@ -129,12 +130,14 @@ impl Core {
     /// Our tags have changed: what peers listed before may be for us now.
     pub(crate) fn pull_again(&mut self, cx: &mut Context<'_>) {
         for (link, session) in &mut self.sessions {
+            session.set_own_tags(&self.own_tags);
             if session.phase < Phase::Exchange {
                 continue;
             }
-            let macs = wanted(session, &self.own_tags, &[]);
-            if !macs.is_empty() {
-                cx.send(*link, Frame::Pull { macs });
+            let new = session.own_macs.difference(&session.pulled);
+            session.to_pull = new.filter(|mac| session.peer_carries.contains(*mac)).copied().collect();
+            if !session.to_pull.is_empty() {
+                pull(cx, *link, session);
             }
         }
     }
@@ -192,16 +195,15 @@ impl Core {
     }
 }
 
-/// Tag macs to pull: ours, listed by the peer, and listed again just now or not asked for yet.
-fn wanted(session: &mut Session, own_tags: &BTreeSet<Tag>, fresh: &[[u8; 8]]) -> Vec<[u8; 8]> {
-    let mut macs = Vec::new();
-    for tag in own_tags {
-        let mac = session.keys.tag(tag);
-        if session.peer_carries.contains(&mac) && (fresh.contains(&mac) || !session.pulled.contains(&mac)) {
-            session.pulled.insert(mac);
-            macs.push(mac);
-        }
+/// Asks for what was found, in one frame: a Pull answers a whole list. Nobody listens to more tags than fit.
+fn pull(cx: &mut Context<'_>, link: LinkId, session: &mut Session) {
+    let macs: Vec<[u8; 8]> = std::mem::take(&mut session.to_pull).into_iter().take(MAC8_LIST_MAX).collect();
+    session.pulled.extend(&macs);
+    cx.send(link, Frame::Pull { macs });
+}
+
+impl Session {
+    pub(super) fn set_own_tags(&mut self, tags: &BTreeSet<Tag>) {
+        self.own_macs = tags.iter().map(|tag| self.keys.tag(tag)).collect();
     }
-    macs.truncate(MAC8_LIST_MAX);
-    macs
 }

@@ -29,7 +29,9 @@ impl Core {
             return Ok(());
         }
         if self.entry(cx, &id)?.is_none() {
-            self.withdraw(cx, link, id, DeclineReason::Tombstoned);
+            let dead = self.tombstones.is_dead(&id).is_some();
+            let reason = if dead { DeclineReason::Tombstoned } else { DeclineReason::StorageFailed };
+            self.withdraw(cx, link, id, reason);
             return Ok(());
         }
         self.send_segments(cx, link, id, accept.offset)

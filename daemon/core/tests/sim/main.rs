@@ -19,7 +19,7 @@ use plan::Plan;
 use world::World;
 
 /// Seeds tried without being asked for more.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 250;
 /// Seeds within which a known mistake must be found.
 const FAULT_SEEDS: u64 = 60;
 

@@ -76,13 +76,18 @@ impl Plan {
         let mut dice = Dice::new(seed);
         let nodes = 3 + dice.index(4);
         let rough_ms = 60_000 + dice.below(240_000);
+        let small: Vec<bool> = (0..nodes).map(|_| dice.percent(25)).collect();
         let mut written: Vec<Written> = Vec::new();
         for _ in 0..3 + dice.below(9) {
-            let (recipient, number) = (dice.index(nodes.min(RECIPIENTS)), dice.index(MESSAGES));
-            let author = dice.index(nodes);
-            let again = written.iter().any(|other| (other.recipient, other.number) == (recipient, number));
-            if !again {
-                written.push(Written { at_ms: dice.below(rough_ms / 2), author, recipient, number });
+            let recipient = dice.index(nodes.min(RECIPIENTS));
+            // Where the store is small, large mail late in the day makes it too small.
+            let author = small.iter().position(|small| *small && dice.percent(40));
+            let (author, number, at_ms) = match author {
+                Some(author) => (author, MESSAGES - 1, rough_ms / 2 + dice.below(rough_ms / 2)),
+                None => (dice.index(nodes), dice.index(MESSAGES), dice.below(rough_ms / 2)),
+            };
+            if !written.iter().any(|other| (other.recipient, other.number) == (recipient, number)) {
+                written.push(Written { at_ms, author, recipient, number });
             }
         }
         Self {
@@ -98,7 +103,7 @@ impl Plan {
             commit_failure_per_mille: if dice.percent(20) { 20 } else { 0 },
             uplink_percent: dice.below(60),
             reveal_delay_ms_max: if dice.percent(50) { 0 } else { dice.below(20_000) },
-            small: (0..nodes).map(|_| dice.percent(30)).collect(),
+            small,
             clockless: (0..nodes).map(|_| dice.percent(15)).collect(),
             dice,
         }

@@ -149,7 +149,7 @@ impl World {
             Happening::ContactEnds { contact } => self.contact_ends(contact),
             Happening::LinkIsUp { link, node } => self.link_is_up(link, node),
             Happening::LinkIsDown { link, node } => {
-                if self.links.get(&link).is_some() {
+                if self.links.contains_key(&link) {
                     return self.event(node, Event::LinkDown { link: LinkId(link) });
                 }
                 Ok(())
@@ -532,7 +532,7 @@ impl World {
         self.timers[node] = None;
         let config = CoreConfig {
             reveal_delay_ms_max: self.plan.reveal_delay_ms_max,
-            quota_bytes: if self.plan.small[node] { 150_000 } else { 1 << 30 },
+            quota_bytes: if self.plan.small[node] { 140_000 } else { 1 << 30 },
             ..CoreConfig::default()
         };
         let seed = self.dice.bytes();
