@@ -14,7 +14,7 @@ use prost::Message;
 use crate::wire::content as wire;
 
 /// Most bytes of an encoded [`Content`].
-pub const CONTENT_SIZE_MAX: usize = 65_536;
+pub const CONTENT_SIZE_MAX: usize = pigeon_bundle::CONTENT_MAX;
 /// Most bytes of a signed card inside a message.
 pub const CARD_SIZE_MAX: usize = 4_096;
 /// Most message ids in one receipt.

@@ -28,8 +28,8 @@ pub const TAG_LIST_MAX: usize = 4_000;
 /// Most bytes of a bundle in one segment: a frame less the room that number, id, offset and heads need.
 pub const SEGMENT_DATA_MAX: usize = crate::FRAME_SIZE_MAX - 64;
 
-/// Most bytes of a bundle's fixed form, `pigeon_bundle::BUNDLE_SIZE_MAX`.
-const BUNDLE_SIZE_MAX: u64 = 98_304;
+/// Most bytes of a bundle's fixed form.
+const BUNDLE_SIZE_MAX: u64 = pigeon_bundle::BUNDLE_SIZE_MAX as u64;
 
 /// First frame on a link, each way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub const EVENT_QUEUE_MAX: usize = 64;
 /// Incoming connections that have not authenticated yet.
 pub const HANDSHAKES_MAX: usize = 32;
+/// The same from one address.
+pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 4;
 /// Neighbours in sight that are remembered.
 pub const SIGHTINGS_MAX: usize = 256;
 /// How long one address may take to complete a TLS handshake.

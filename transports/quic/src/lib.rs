@@ -27,5 +27,8 @@ mod tests;
 mod tls;
 mod transport;
 
-pub use config::{CONNECT_TIMEOUT, EVENT_QUEUE_MAX, HANDSHAKES_MAX, QuicConfig, QuicError, SIGHTINGS_MAX};
+pub use config::{
+    CONNECT_TIMEOUT, EVENT_QUEUE_MAX, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, QuicConfig, QuicError,
+    SIGHTINGS_MAX,
+};
 pub use transport::QuicTransport;

@@ -107,21 +107,24 @@ impl Parts {
 
 impl QuicTransport {
     /// Opens the socket, announces, browses and accepts. `hello` says what each link begins with. Cancelling
-    /// `cancel` is [`Transport::shutdown`] without waiting for it.
+    /// `cancel` is [`Transport::shutdown`] without waiting for it, and so is dropping the transport.
     ///
     /// Must be called within a tokio runtime. Trouble with mDNS does not keep the transport from starting: it
     /// is reported as an event and tried again.
     ///
     /// # Errors
     /// The socket cannot be opened, or a setting is out of range.
+    #[expect(clippy::needless_pass_by_value, reason = "a token is a handle: the caller gives a clone away")]
     pub fn start(
         config: QuicConfig,
         node: NodeSecret,
         hello: impl Fn() -> Hello + Send + Sync + 'static,
         cancel: CancellationToken,
     ) -> Result<(Arc<Self>, mpsc::Receiver<TransportEvent>), QuicError> {
+        // A token of its own: shutting down one transport must not stop what else hangs on the caller's.
+        let stop = cancel.child_token();
         let Parts { shared, endpoint, announcement, requests, events } =
-            Parts::prepare(config, node, Box::new(hello), cancel)?;
+            Parts::prepare(config, node, Box::new(hello), stop)?;
         let (carriage_open, carriage) = watch::channel((shared.hello)().carriage_open);
         let listening = announcement.listening();
         shared.tasks.spawn(accept(Arc::clone(&shared), endpoint.clone()));
@@ -184,6 +187,12 @@ async fn end_links_after(discovering: JoinHandle<()>, shared: Arc<Shared>) {
     let _panicked = discovering.await;
     shared.stop_links.cancel();
     shared.tasks.close();
+}
+
+impl Drop for QuicTransport {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
 }
 
 impl Transport for QuicTransport {

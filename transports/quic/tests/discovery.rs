@@ -1,6 +1,7 @@
 //! Discovery between real network namespaces: announcing, finding, losing, and interfaces that come and go.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,14 +37,30 @@ fn hello() -> Hello {
 
 impl Node {
     fn start(host: &Host, number: u8, config: QuicConfig) -> Self {
+        Self::begin(host, number, config).ready()
+    }
+
+    fn begin(host: &Host, number: u8, config: QuicConfig) -> Self {
         let build = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = host.run(build).unwrap().unwrap();
         let start =
             async move { QuicTransport::start(config, secret(number), hello, CancellationToken::new()) };
         let (transport, events) = runtime.block_on(runtime.spawn(start)).unwrap().unwrap();
-        let mut node = Self { number, runtime, transport, events };
-        assert!(matches!(node.next("ready"), TransportEvent::Ready));
-        node
+        Self { number, runtime, transport, events }
+    }
+
+    fn ready(mut self) -> Self {
+        match self.next("ready") {
+            TransportEvent::Ready => self,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn problem(&mut self) -> String {
+        match self.next("a problem") {
+            TransportEvent::Problem(problem) => problem,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn next(&mut self, what: &str) -> TransportEvent {
@@ -279,4 +296,70 @@ fn only_named_interfaces_are_used() {
     let d = Node::start(&host_d, 4, patient());
     let (seen, _, _) = b.seen();
     assert_eq!(b.dial(&seen).unwrap().peer, secret(d.number).key());
+}
+
+/// A program that does not share the mDNS port: said with the remedy, and over as soon as the program is gone.
+#[test]
+fn a_port_that_is_not_shared_is_a_problem_that_passes() {
+    require_root!();
+    let world = World::new();
+    let segment = world.segment("street").unwrap();
+    let (host_a, host_b) = (world.host("a").unwrap(), world.host("b").unwrap());
+    host_a.attach(&segment, "10.1.0.1/24").unwrap();
+    host_b.attach(&segment, "10.1.0.2/24").unwrap();
+    let selfish = host_a.run(|| UdpSocket::bind("[::]:5353")).unwrap().unwrap();
+    let mut a = Node::begin(&host_a, 1, patient());
+    let problem = a.problem();
+    assert!(problem.contains("5353") && problem.contains("stop the program"), "{problem}");
+    drop(selfish);
+    let mut b = Node::start(&host_b, 2, patient());
+    let mut a = a.ready();
+    let (peer, _, _) = a.seen();
+    let link = a.dial(&peer).unwrap();
+    let mut other = b.incoming();
+    works(&a, &link, &b, &mut other);
+}
+
+/// Somebody who announces without end does not fill this node's memory.
+#[test]
+fn a_flood_of_announcements_is_thrown_away() {
+    require_root!();
+    let world = World::new();
+    let segment = world.segment("street").unwrap();
+    let (host_a, host_b) = (world.host("a").unwrap(), world.host("b").unwrap());
+    host_a.attach(&segment, "10.1.0.1/24").unwrap();
+    host_b.attach(&segment, "10.1.0.2/24").unwrap();
+    let mut a = Node::start(&host_a, 1, patient());
+    let flood = host_b.run(|| UdpSocket::bind("10.1.0.2:0")).unwrap().unwrap();
+    let mut number = 0_u32;
+    let problem = loop {
+        for _ in 0..200 {
+            // A full queue on the way loses some; more follow.
+            let _lost = flood.send_to(&address_records(number), "224.0.0.251:5353");
+            number += 1;
+        }
+        match a.events.try_recv() {
+            Ok(TransportEvent::Problem(problem)) => break problem,
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => assert!(number < 1_000_000, "never noticed"),
+        }
+    };
+    assert!(problem.contains("20000 records"), "{problem}");
+    let mut a = a.ready();
+    let _b = Node::start(&host_b, 2, patient());
+    a.seen();
+}
+
+/// An mDNS response (RFC 1035 section 4) with 40 address records under names of their own.
+fn address_records(number: u32) -> Vec<u8> {
+    const RECORDS: u8 = 40;
+    let mut packet = vec![0, 0, 0x84, 0, 0, 0, 0, RECORDS, 0, 0, 0, 0];
+    for record in 0..RECORDS {
+        let name = format!("{number:08x}{record:02x}");
+        packet.push(10);
+        packet.extend_from_slice(name.as_bytes());
+        packet.extend_from_slice(b"\x05local\0");
+        packet.extend_from_slice(&[0, 1, 0, 1, 0, 0, 0x10, 0, 0, 4, 10, 1, 0, 9]); // A, IN, 4,096 s
+    }
+    packet
 }

@@ -1,6 +1,7 @@
 //! mDNS-SD: announcing this node and finding others (docs/wire-format.md section 6).
 
 mod announcement;
+mod port;
 mod session;
 mod sightings;
 

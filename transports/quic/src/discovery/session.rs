@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mdns_sd::{DaemonEvent, Error, IfKind, Receiver, ServiceDaemon, ServiceEvent};
+use mdns_sd::{DaemonEvent, Error, IfKind, Metrics, Receiver, ServiceDaemon, ServiceEvent};
 use pigeon_link::TransportEvent;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Announcement, Request, SERVICE, report};
+use super::{Announcement, Request, SERVICE, port, report};
 use crate::addresses;
 use crate::transport::Shared;
 
@@ -22,6 +22,10 @@ const ALERT_TIME: Duration = Duration::from_secs(10);
 const POKE_DELAY: Duration = Duration::from_millis(50);
 /// The engine asks ever less often (RFC 6762 section 5.2), up to hourly, as if neighbours did not move.
 const QUERY_INTERVAL: Duration = Duration::from_secs(120);
+/// How often the engine's memory is looked at.
+const WEIGH_INTERVAL: Duration = Duration::from_secs(5);
+/// Records that the engine may hold. It takes whatever is announced on the link, without a limit of its own.
+const RECORDS_MAX: i64 = 20_000;
 /// How long a neighbour in doubt has to answer.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the engine has to say goodbye.
@@ -33,8 +37,8 @@ const SEARCHES_MAX: usize = 8;
 pub(super) enum End {
     /// The transport stops.
     Stopped,
-    /// The engine does not work.
-    Broken(Error),
+    /// The engine does not work, or no longer: why.
+    Broken(String),
 }
 
 /// A running engine that announces and browses.
@@ -48,6 +52,7 @@ pub(super) struct Session<'a> {
     poked: Option<Instant>,
     calm: Option<Instant>,
     query: Instant,
+    weigh: Instant,
     toggle: bool,
 }
 
@@ -63,10 +68,20 @@ enum Wake {
     Poked,
     Calm,
     Query,
+    Weigh,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn start(
+        shared: &'a Arc<Shared>,
+        announcement: &'a Announcement,
+        carriage_open: bool,
+    ) -> Result<Self, String> {
+        port::check()?;
+        Self::start_engine(shared, announcement, carriage_open).map_err(|error| error.to_string())
+    }
+
+    fn start_engine(
         shared: &'a Arc<Shared>,
         announcement: &'a Announcement,
         carriage_open: bool,
@@ -81,7 +96,7 @@ impl<'a> Session<'a> {
         let monitor = engine.monitor()?;
         engine.register(announcement.service(carriage_open)?)?;
         let searches = VecDeque::from([engine.browse(SERVICE)?]);
-        let query = Instant::now() + QUERY_INTERVAL;
+        let (query, weigh) = (Instant::now() + QUERY_INTERVAL, Instant::now() + WEIGH_INTERVAL);
         Ok(Self {
             shared,
             announcement,
@@ -91,6 +106,7 @@ impl<'a> Session<'a> {
             poked: None,
             calm: None,
             query,
+            weigh,
             toggle: false,
         })
     }
@@ -107,7 +123,7 @@ impl<'a> Session<'a> {
             match self.handle(wake, open).await {
                 Ok(true) => {}
                 Ok(false) => return End::Stopped,
-                Err(error) => return End::Broken(error),
+                Err(error) => return End::Broken(error.to_string()),
             }
         }
     }
@@ -142,6 +158,7 @@ impl<'a> Session<'a> {
             () = at(self.poked) => Wake::Poked,
             () = at(self.calm) => Wake::Calm,
             () = sleep_until(self.query) => Wake::Query,
+            () = sleep_until(self.weigh) => Wake::Weigh,
         }
     }
 
@@ -172,6 +189,7 @@ impl<'a> Session<'a> {
                 busy_is_fine(self.engine.set_ip_check_interval(CHECK_INTERVAL_S))?;
             }
             Wake::Query => self.search_again()?,
+            Wake::Weigh => self.weigh().await?,
         }
         Ok(true)
     }
@@ -212,6 +230,21 @@ impl<'a> Session<'a> {
         self.search_again()
     }
 
+    /// Gives up an engine that somebody has filled: the next one starts empty.
+    async fn weigh(&mut self) -> Result<(), Error> {
+        self.weigh = Instant::now() + WEIGH_INTERVAL;
+        let answer = match self.engine.get_metrics() {
+            Err(Error::Again) => return Ok(()),
+            answer => answer?,
+        };
+        match timeout(WEIGH_INTERVAL, answer.recv_async()).await {
+            Ok(Ok(metrics)) if records(&metrics) > RECORDS_MAX => {
+                Err(Error::Msg(format!("somebody on this link announces more than {RECORDS_MAX} records")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Queries at once, and again soon.
     fn search_again(&mut self) -> Result<(), Error> {
         self.query = Instant::now() + QUERY_INTERVAL;
@@ -224,6 +257,11 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
+}
+
+/// Records in the engine's memory.
+fn records(metrics: &Metrics) -> i64 {
+    metrics.iter().filter(|(name, _)| name.starts_with("cached-")).map(|(_, count)| *count).sum()
 }
 
 /// The engine's queue is full: it has enough to do, and will be asked again.

@@ -13,9 +13,12 @@ use pigeon_proto::{Frame, GoodbyeReason};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{config, node};
+use quinn::ClientConfig;
+
+use super::{config, foreign_client, node};
 use crate::discovery::Sighting;
-use crate::{QuicConfig, QuicError, QuicTransport};
+use crate::tls::{self, SERVER_NAME};
+use crate::{HANDSHAKES_PER_ADDRESS_MAX, QuicConfig, QuicError, QuicTransport};
 
 type Started = (Arc<QuicTransport>, mpsc::Receiver<TransportEvent>);
 
@@ -191,4 +194,65 @@ async fn a_port_in_use_is_named_with_a_remedy() {
         "{error}"
     );
     drop(held);
+}
+
+/// Peers that connect and then say nothing keep out only who shares their address, and only for a while.
+#[tokio::test]
+async fn silent_peers_do_not_keep_others_out() {
+    let (b, mut at_b) = start(2).await;
+    let strangers = foreign_client(ClientConfig::new(Arc::new(tls::client(&node(9)).unwrap())));
+    let mut silent = Vec::new();
+    for _ in 0..HANDSHAKES_PER_ADDRESS_MAX {
+        silent.push(step("connect", strangers.connect(b.listening(), SERVER_NAME).unwrap()).await.unwrap());
+    }
+    let (same, _) = start(1).await;
+    let peer = sight(&same, &[b.listening()]);
+    let refused = step("dial", same.dial(&peer)).await;
+    assert!(matches!(refused, Err(DialError::Unreachable { .. })), "{refused:?}");
+    let elsewhere = QuicConfig { listen: "127.0.0.2:0".parse().unwrap(), ..config() };
+    let (other, _) = start_with(elsewhere, node(3)).await;
+    let peer = sight(&other, &[b.listening()]);
+    assert_eq!(step("dial", other.dial(&peer)).await.unwrap().peer, node(2).key());
+    assert_eq!(incoming(&mut at_b).await.peer, node(3).key());
+    for connection in silent {
+        step("silence is ended", connection.closed()).await;
+    }
+    let peer = sight(&same, &[b.listening()]);
+    step("dial", same.dial(&peer)).await.unwrap();
+}
+
+/// Shutting down one transport, as for a key rotation, leaves the caller's token and the port's next owner alone.
+#[tokio::test]
+async fn shutdown_is_of_this_transport_alone() {
+    let cancel = CancellationToken::new();
+    let (a, _events) = QuicTransport::start(config(), node(1), || hello(true), cancel.clone()).unwrap();
+    let at = a.listening();
+    step("shutdown", a.shutdown()).await;
+    assert!(!cancel.is_cancelled());
+    drop(a);
+    let again = QuicConfig { listen: at, ..config() };
+    let start = async {
+        loop {
+            // The endpoint's task lets go of the socket in its own time.
+            if let Ok(started) = QuicTransport::start(again.clone(), node(2), || hello(true), cancel.clone())
+            {
+                return started;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    step("the same port under another key", start).await;
+}
+
+#[tokio::test]
+async fn dropping_the_transport_ends_it() {
+    let (a, mut at_a) = start(1).await;
+    let (b, mut at_b) = start(2).await;
+    let link = step("dial", a.dial(&sight(&a, &[b.listening()]))).await.unwrap();
+    let mut other = incoming(&mut at_b).await;
+    drop(a);
+    assert_eq!(step("end", other.recv()).await, Ok(None));
+    step("own end", link.closed().cancelled()).await;
+    drop(link);
+    assert!(step("events end", at_a.recv()).await.is_none());
 }
