@@ -6,6 +6,8 @@
 mod mint;
 
 mod crash;
+mod doubt;
+mod gate;
 mod once;
 mod operations;
 mod registration;

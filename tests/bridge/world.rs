@@ -1,5 +1,7 @@
 //! A server, a bridge, and people with keys.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use pigeon_bundle::{
     BridgeCard, Card, CardFields, Draft, Epoch, Identity, MailboxSecret, MessageId, Sealed, SecretRandom,
@@ -9,6 +11,7 @@ use pigeon_harness::files::temp_dir;
 use pigeon_harness::{Bridge, BridgeSpec, Place, Prosody, ProsodySpec};
 use tempfile::TempDir;
 
+use crate::gate::Gate;
 use crate::session::Session;
 
 pub const HOST: &str = "example.org";
@@ -26,14 +29,23 @@ pub struct World {
 impl World {
     /// A server with everybody's accounts, and a bridge that is online.
     pub async fn new() -> Self {
-        let (prosody, bridge, dir) = tokio::task::spawn_blocking(|| {
+        let prosody = server().await;
+        let address = prosody.component_addr();
+        Self::with(prosody, address).await
+    }
+
+    /// The same with a gate between server and bridge.
+    pub async fn behind_a_gate() -> (Self, Gate) {
+        let prosody = server().await;
+        let gate = Gate::before(prosody.component_addr()).await;
+        let world = Self::with(prosody, gate.address).await;
+        (world, gate)
+    }
+
+    async fn with(prosody: Prosody, address: SocketAddr) -> Self {
+        let (prosody, bridge, dir) = tokio::task::spawn_blocking(move || {
             let dir = temp_dir("pigeon-bridge-").unwrap();
-            let mut spec = ProsodySpec::new(HOST);
-            for name in PEOPLE {
-                spec = spec.user(name, &format!("pw-{name}"));
-            }
-            let prosody = Prosody::start_on_loopback(spec).unwrap();
-            let spec = BridgeSpec::of(&prosody, &prosody.component_addr().to_string());
+            let spec = BridgeSpec::of(&prosody, &address.to_string());
             let bridge = Bridge::start(Place::Here, &spec, &prosody, dir.path()).unwrap();
             (prosody, bridge, dir)
         })
@@ -57,6 +69,17 @@ impl World {
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.bridge.daemon().log()).unwrap()
     }
+}
+
+async fn server() -> Prosody {
+    let start = || {
+        let mut spec = ProsodySpec::new(HOST);
+        for name in PEOPLE {
+            spec = spec.user(name, &format!("pw-{name}"));
+        }
+        Prosody::start_on_loopback(spec).unwrap()
+    };
+    tokio::task::spawn_blocking(start).await.unwrap()
 }
 
 /// Somebody with an account and keys.

@@ -25,6 +25,8 @@ pub struct Reader {
     pub jobs: JobSender,
     /// How much each account may ask.
     pub rate: Rate,
+    /// Whether anything can be delivered now.
+    pub online: bool,
 }
 
 impl Reader {
@@ -40,7 +42,9 @@ impl Reader {
                 },
                 _ = chores.tick() => {
                     self.leave(Job::Prune);
-                    self.leave(Job::Recover);
+                    if self.online {
+                        self.leave(Job::Recover);
+                    }
                 }
                 () = cancel.cancelled() => return,
             }
@@ -50,7 +54,10 @@ impl Reader {
     async fn event(&mut self, event: ComponentEvent) {
         match event {
             ComponentEvent::Online { privilege_ns } => self.online(privilege_ns.as_deref()),
-            ComponentEvent::Offline { reason } => tracing::warn!(%reason, "offline"),
+            ComponentEvent::Offline { reason } => {
+                self.online = false;
+                tracing::warn!(%reason, "offline");
+            }
             ComponentEvent::Upload { from, bytes, .. } => {
                 if self.rate.allow(&from, Instant::now()) {
                     self.leave(Job::Upload { from, bytes });
@@ -72,7 +79,8 @@ impl Reader {
         }
     }
 
-    fn online(&self, privilege_ns: Option<&str>) {
+    fn online(&mut self, privilege_ns: Option<&str>) {
+        self.online = privilege_ns.is_some();
         match privilege_ns {
             Some(namespace) => {
                 tracing::info!(namespace, "online, with the right to send as the host's users");

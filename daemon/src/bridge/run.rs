@@ -23,6 +23,9 @@ use crate::keys::KeyError;
 use crate::random::OsRandom;
 
 const LEDGER_DIR: &str = "ledger";
+/// The wait after the server has refused the component. Often that mends itself: after a crash the server may take the
+/// old connection for alive a little longer and refuse the new one. It is our own server, so asking costs nothing.
+const RETRY_OPERATOR: Duration = Duration::from_secs(3);
 /// How long a clean stop may wait for the server's answer about what was just sent. What has none by then is in
 /// doubt, and sent again at the next start.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -68,6 +71,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Bridge
     let ledger = open_ledger(&config).await?;
     let mut component = ComponentConfig::new(&config.domain, config.secret()?, &config.server);
     component.host = config.hosts.first().cloned();
+    component.retry_operator = RETRY_OPERATOR;
     // The connection outlives the work: what was just sent is still to be settled.
     let connection = CancellationToken::new();
     let (component, events) = spawn_component(component, connection.clone())?;
@@ -121,7 +125,8 @@ async fn serve(
             worker.run().await
         })
     };
-    let reader = Reader { desk, jobs: sender, rate: Rate::new(config.limits.account_per_minute) };
+    let reader =
+        Reader { desk, jobs: sender, rate: Rate::new(config.limits.account_per_minute), online: false };
     // What the server sends during the stop is read too: its answer to the last sync is among it.
     let reading = tokio::spawn(reader.run(events, CancellationToken::new()));
     cancel.cancelled().await;

@@ -158,24 +158,26 @@ impl Worker {
         // A handle of its own: its sync speaks for exactly this batch.
         let component = self.desk.component.clone();
         let mut sent = Vec::with_capacity(orders.len());
-        let mut reached = true;
+        let mut unsent = Unsent::default();
         for Order { key, record, delivery, .. } in orders {
             let outcome = match patiently(|| component.deliver(delivery.clone())).await {
                 Ok(()) => Outcome::Sent,
                 Err(SendError::TooLarge { .. }) => Outcome::Refused(VerdictCode::Policy),
                 Err(SendError::Jid { .. }) => Outcome::Refused(VerdictCode::Malformed),
                 Err(error) => {
-                    report_unsent(&error);
+                    unsent.add(error);
                     self.desk.flights.stall(&key);
-                    reached &= matches!(error, SendError::NotPrivileged { .. });
                     continue;
                 }
             };
             sent.push(Sent { key, record, outcome });
         }
-        // It ends only with the whole bridge.
-        let _ = self.batches.send(Batch { component, sent }).await;
-        Ok(reached)
+        unsent.report();
+        if !sent.is_empty() {
+            // Its other end goes only with the whole bridge.
+            let _ = self.batches.send(Batch { component, sent }).await;
+        }
+        Ok(unsent.is_reached())
     }
 
     /// Writes new orders into the ledger. What could not be written is not delivered and not answered.
@@ -383,10 +385,33 @@ pub(super) fn passing<T>(result: Result<T, LedgerError>) -> Result<Option<T>, Le
     }
 }
 
-fn report_unsent(error: &SendError) {
-    match error {
-        SendError::NotPrivileged { .. } => tracing::error!(%error, "a message waits in the ledger"),
-        error => tracing::info!(%error, "a message waits in the ledger until the server can be reached"),
+/// What of a batch could not be sent, for one line in the log.
+#[derive(Default)]
+struct Unsent {
+    count: usize,
+    error: Option<SendError>,
+}
+
+impl Unsent {
+    fn add(&mut self, error: SendError) {
+        self.count += 1;
+        self.error = Some(error);
+    }
+
+    /// Whether it is worth trying others: a host that gives no right says nothing about other hosts.
+    fn is_reached(&self) -> bool {
+        matches!(self.error, None | Some(SendError::NotPrivileged { .. }))
+    }
+
+    fn report(&self) {
+        let messages = self.count;
+        match &self.error {
+            Some(error @ SendError::NotPrivileged { .. }) => {
+                tracing::error!(%error, messages, "waiting in the ledger")
+            }
+            Some(error) => tracing::info!(%error, messages, "waiting in the ledger"),
+            None => {}
+        }
     }
 }
 

@@ -1,0 +1,56 @@
+//! Deliveries that the server never saw: the bridge sends them again by itself.
+
+use pigeon_bundle::VerdictCode;
+
+use crate::world::{Person, World, bytes_of};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_in_doubt_at_a_kill_is_sent_at_the_next_start_without_being_asked() {
+    let (mut world, mut gate) = World::behind_a_gate().await;
+    let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
+    let mut her = world.login("elaine").await;
+    her.register(&elaine.card()).await.unwrap();
+    let mut to = world.login("jerry").await;
+    let mut carrier = world.login("kramer").await;
+    let message = elaine.writes(&jerry, &world.card);
+    gate.close();
+    carrier.upload(&bytes_of(&message)).await;
+    gate.heard(&message.bundle.message_digest().to_string()).await;
+    world.bridge.kill9();
+    gate.cut();
+    world.restart_bridge();
+    let received = to.receive().await;
+    assert_eq!((received.from, received.bundle), (elaine.jid(), message.bundle.clone()));
+    assert_eq!(carrier.brings(&bytes_of(&message), &world.card).await, VerdictCode::Accepted);
+    let last = elaine.writes(&jerry, &world.card);
+    assert_eq!(her.brings(&bytes_of(&last), &world.card).await, VerdictCode::Accepted);
+    assert_eq!(to.receive_until(&last.bundle).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_cut_connection_carriers_get_their_verdicts_without_uploading_again() {
+    let (world, mut gate) = World::behind_a_gate().await;
+    let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
+    let mut her = world.login("elaine").await;
+    her.register(&elaine.card()).await.unwrap();
+    let mut to = world.login("jerry").await;
+    let (mut first, mut second) = (world.login("kramer").await, world.login("newman").await);
+    let message = elaine.writes(&jerry, &world.card);
+    gate.close();
+    first.upload(&bytes_of(&message)).await;
+    gate.heard(&message.bundle.message_digest().to_string()).await;
+    second.upload(&bytes_of(&message)).await;
+    // A second message behind the upload: when the bridge has sent it, it has taken the second carrier's upload.
+    let other = elaine.writes(&jerry, &world.card);
+    second.upload(&bytes_of(&other)).await;
+    gate.heard(&other.bundle.message_digest().to_string()).await;
+    gate.cut();
+    assert_eq!(first.verdict(&world.card).await.0.code, VerdictCode::Accepted);
+    for _ in 0..2 {
+        let (verdict, _) = second.verdict(&world.card).await;
+        assert_eq!(verdict.code, VerdictCode::Accepted);
+    }
+    let last = elaine.writes(&jerry, &world.card);
+    assert_eq!(her.brings(&bytes_of(&last), &world.card).await, VerdictCode::Accepted);
+    assert_eq!(to.receive_until(&last.bundle).await.len(), 2);
+}
