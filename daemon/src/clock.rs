@@ -66,7 +66,7 @@ impl Clock {
             ClockMode::Trusted => true,
             ClockMode::None => false,
             ClockMode::Auto => {
-                (kernel_is_synchronised() || has_hardware_clock()) && system_s() >= BUILD_DATE_S
+                (has_time_daemon() || has_hardware_clock() || has_host_clock()) && system_s() >= BUILD_DATE_S
             }
         };
         trusted.then(system_s)
@@ -128,10 +128,19 @@ fn system_s() -> u64 {
 }
 
 /// `adjtimex` needs unsafe code; systemd-timesyncd, chrony and ntpd leave the same answer in files.
-fn kernel_is_synchronised() -> bool {
-    std::path::Path::new("/run/systemd/timesync/synchronized").exists()
-        || std::path::Path::new("/run/chrony/chronyd.pid").exists()
-        || std::path::Path::new("/run/ntpd.pid").exists()
+fn has_time_daemon() -> bool {
+    ["/run/systemd/timesync/synchronized", "/run/chrony/chronyd.pid", "/run/ntpd.pid"]
+        .iter()
+        .any(|path| std::path::Path::new(path).exists())
+}
+
+/// A virtual machine starts with its host's time, and has no hardware clock that could be asked. The processor's
+/// `hypervisor` flag (CPUID leaf 1, ECX bit 31) tells; boards without a clock of their own are not x86.
+fn has_host_clock() -> bool {
+    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| {
+        text.lines()
+            .any(|line| line.starts_with("flags") && line.split_ascii_whitespace().any(|f| f == "hypervisor"))
+    })
 }
 
 fn has_hardware_clock() -> bool {

@@ -44,7 +44,7 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClockMode {
-    /// Trusted when the kernel says it is synchronised, or a hardware clock reads later than this build.
+    /// Trusted when a time daemon runs, a hardware clock reads later than this build, or a host gave the time.
     Auto,
     /// Trusted always.
     Trusted,
