@@ -13,7 +13,16 @@ use crate::layout::LOCK_FILE;
 /// Released when dropped, and by the kernel when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+/// Closing is not enough: a process that this one is just starting holds the descriptor until its `exec`.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "unlocking the store");
+        }
+    }
 }
 
 impl Lock {
@@ -29,6 +38,6 @@ impl Lock {
         }
         // The pid is for people; on a full disk the lock counts without it.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }

@@ -19,6 +19,8 @@ const AHEAD: u64 = 8 << 20;
 const LOW: u64 = 5 << 20;
 /// Below this much room not even removals are written. A group writes less, with all that sled rewrites for it.
 const LAST: u64 = 1 << 20;
+/// Smallest piece worth taking.
+const PIECE_MIN: u64 = 256 << 10;
 /// Unit of `st_blocks`.
 const BLOCK: u64 = 512;
 
@@ -33,18 +35,23 @@ pub(crate) enum Room {
     None,
 }
 
-/// Takes room for the next group beyond the end of the log.
+/// Takes room for the next group beyond the end of the log: as much as there is, for sled gives back what it had
+/// whenever it shortens its log.
 pub(crate) fn take(log: &File) -> io::Result<Room> {
-    let room = room(log)?;
-    if room >= LOW {
-        return Ok(Room::Enough);
+    let mut piece = AHEAD;
+    while room(log)? < LOW && piece >= PIECE_MIN {
+        match allocate(log, piece) {
+            Ok(Taken::Yes) => break,
+            Ok(Taken::NotKnownHere) => return Ok(Room::Enough),
+            Err(error) if is_disk_full(&error) => piece /= 2,
+            Err(error) => return Err(error),
+        }
     }
-    match allocate(log) {
-        Ok(()) => Ok(Room::Enough),
-        Err(error) if is_disk_full(&error) && room >= LAST => Ok(Room::RemovalsOnly),
-        Err(error) if is_disk_full(&error) => Ok(Room::None),
-        Err(error) => Err(error),
-    }
+    Ok(match room(log)? {
+        LOW.. => Room::Enough,
+        LAST.. => Room::RemovalsOnly,
+        _ => Room::None,
+    })
 }
 
 /// Blocks the file has beyond its end.
@@ -53,12 +60,19 @@ fn room(log: &File) -> io::Result<u64> {
     Ok((metadata.blocks() * BLOCK).saturating_sub(metadata.len()))
 }
 
-fn allocate(log: &File) -> io::Result<()> {
+enum Taken {
+    Yes,
+    /// Not every file system can; there a full disk is found by the write itself, and the log opened anew.
+    NotKnownHere,
+}
+
+fn allocate(log: &File, piece: u64) -> io::Result<Taken> {
     let end = log.metadata()?.len();
-    match fallocate(log, FallocateFlags::KEEP_SIZE, end, AHEAD) {
-        Ok(()) => Ok(()),
-        // Not every file system can; there a full disk is found by the write itself, and the log opened anew.
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => Ok(()),
+    match fallocate(log, FallocateFlags::KEEP_SIZE, end, piece) {
+        Ok(()) => Ok(Taken::Yes),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {
+            Ok(Taken::NotKnownHere)
+        }
         Err(error) => Err(error.into()),
     }
 }
