@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pigeon_bundle::{BundleId, Tag};
-use pigeon_proto::Frame;
+use pigeon_proto::GoodbyeReason;
 
-use crate::action::{Action, RemovalReason, StoreOp};
+use crate::action::Action;
 use crate::carriage::Carriage;
-use crate::catalog::{BundleMeta, Catalog, CatalogResult};
+use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::commits::{Commits, Then};
+use crate::commits::Commits;
 use crate::config::CoreConfig;
-use crate::entry::{Entry, Pool};
-use crate::event::{CommitFailure, ContactLink, Event, LinkId, Now, Token};
+use crate::context::Context;
+use crate::entry::Pool;
+use crate::event::{ContactLink, Event, LinkId, Now};
 use crate::expiry::Expiry;
 use crate::fault::{Fault, Faults};
 use crate::mailbox::OpenQueue;
@@ -31,25 +32,6 @@ use crate::uplink::Uplink;
 pub const CONTACTS_MAX: usize = 1024;
 /// Tags of our own.
 pub const OWN_TAGS_MAX: usize = 16_384;
-
-/// What every handler gets: the time, the store, and where actions go.
-pub(crate) struct Context<'a> {
-    pub(crate) now: Now,
-    /// The wall time is our own, not only what neighbours say.
-    pub(crate) own_clock: bool,
-    pub(crate) catalog: &'a dyn Catalog,
-    pub(crate) out: &'a mut Vec<Action>,
-}
-
-impl Context<'_> {
-    pub(crate) fn notice(&mut self, notice: Notice) {
-        self.out.push(Action::Notice(notice));
-    }
-
-    pub(crate) fn send(&mut self, link: LinkId, frame: Frame) {
-        self.out.push(Action::Send { link, frame });
-    }
-}
 
 /// One node.
 ///
@@ -249,7 +231,7 @@ impl Core {
         let reason = match trouble {
             Trouble::Catalog(error) => {
                 cx.notice(Notice::StorageProblem { reason: error.to_string() });
-                pigeon_proto::GoodbyeReason::Limit
+                GoodbyeReason::Limit
             }
             Trouble::Peer { rule, reason } => {
                 if let Some(session) = link.and_then(|link| self.sessions.get(&link)) {
@@ -263,78 +245,6 @@ impl Core {
             // The session's state may be half-way: a new contact starts from the store again.
             self.close(cx, link, reason);
         }
-    }
-
-    fn committed(&mut self, cx: &mut Context<'_>, token: Token, result: Result<(), CommitFailure>) -> Flow {
-        let Some(then) = self.commits.answered(token) else { return Ok(()) };
-        if let Err(failure) = result {
-            cx.notice(Notice::StorageProblem { reason: failure.to_string() });
-            return self.commit_failed(cx, then);
-        }
-        match then {
-            Then::Nothing | Then::Killed { .. } => Ok(()),
-            Then::Taken { link, node, bundle } => self.taken(cx, link, node, bundle),
-            Then::Spent { link, node, bundle, copies } => self.spent(cx, link, node, bundle, copies),
-            Then::Gained { node, bundle, copies } => self.gained(cx, node, bundle, copies),
-        }
-    }
-
-    fn commit_failed(&mut self, cx: &mut Context<'_>, then: Then) -> Flow {
-        match then {
-            Then::Taken { link, bundle, .. } => self.not_taken(cx, link, bundle),
-            // Nothing is spent: no `Granted` is sent, and the copies are free again.
-            Then::Spent { bundle, .. } => {
-                self.renew(bundle, None);
-                Ok(())
-            }
-            Then::Killed { reveal, source } => {
-                self.tombstones.write_again(cx.now.mono_ms, reveal, source);
-                Ok(())
-            }
-            Then::Nothing | Then::Gained { .. } => Ok(()),
-        }
-    }
-
-    fn submitted(&mut self, cx: &mut Context<'_>, bundle: BundleId) -> Flow {
-        let Some(meta) = cx.catalog.meta(&bundle)? else { return Ok(()) };
-        if self.own_tags.contains(&meta.tag) {
-            self.opening.push(bundle);
-            self.pump_openings(cx)?;
-        }
-        self.make_room_for_own(cx)?;
-        self.announce(cx, bundle, &meta, None);
-        self.uplink_news(cx, bundle)
-    }
-
-    /// A bundle that nobody on the links knows of: its tag is listed, and it may be offered.
-    pub(crate) fn announce(
-        &mut self,
-        cx: &mut Context<'_>,
-        bundle: BundleId,
-        meta: &BundleMeta,
-        except: Option<LinkId>,
-    ) {
-        let links: Vec<LinkId> = self.sessions.keys().copied().filter(|link| Some(*link) != except).collect();
-        for link in links {
-            self.list_news(cx, link, meta.tag);
-        }
-        self.renew(bundle, except);
-    }
-
-    /// The entry as the core knows it: durable, with what is being written.
-    pub(crate) fn entry(&self, cx: &Context<'_>, id: &BundleId) -> CatalogResult<Option<Entry>> {
-        self.commits.entry(cx.catalog, id)
-    }
-
-    pub(crate) fn update(&mut self, cx: &mut Context<'_>, id: BundleId, entry: Entry) {
-        self.commits.submit(cx.out, vec![StoreOp::Update { id, entry }], Then::Nothing);
-    }
-
-    /// Removal of a bundle and what people are told of it.
-    pub(crate) fn removal(&mut self, cx: &mut Context<'_>, id: BundleId, reason: RemovalReason) -> StoreOp {
-        self.uplink.forget(&id);
-        cx.notice(Notice::Purged { bundle: id, reason });
-        StoreOp::Remove { id, reason }
     }
 
     pub(crate) fn has_fault(&self, fault: Fault) -> bool {

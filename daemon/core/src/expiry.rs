@@ -4,7 +4,8 @@ use pigeon_bundle::BundleId;
 
 use crate::action::{RemovalReason, StoreOp};
 use crate::commits::Then;
-use crate::core::{Context, Core};
+use crate::context::Context;
+use crate::core::Core;
 use crate::entry::{Entry, Pool};
 use crate::trouble::Flow;
 

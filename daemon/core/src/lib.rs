@@ -6,10 +6,10 @@
 //! ```text
 //!  core ─► session ─► recognise · tombstones · reconcile · candidates · offers · transfer · intake · receive ─► keys
 //!    │        │
-//!    ├────────┴─► reveal · mailbox · uplink · expiry · eviction      handlers: `impl Core`
+//!    ├────────┴─► reveal · mailbox · uplink · expiry · eviction · writes   handlers: `impl Core`
 //!    │                 │
 //!    ├─► commits (writes on their way, seen before the catalog)
-//!    ├─► neighbours · carriage · tombstones · partials · quality · policy · clock · random
+//!    ├─► neighbours · carriage · tombstones · partials · quality · policy · clock · random · context
 //!    │                 memories with limits of their own, none knows the core
 //!    └─► event · action · notice · entry · catalog · memory · config  the vocabulary
 //! ```
@@ -24,6 +24,7 @@
 mod carriage;
 mod clock;
 mod commits;
+mod context;
 mod core;
 mod eviction;
 mod expiry;
@@ -38,6 +39,7 @@ mod session;
 mod tombstones;
 mod trouble;
 mod uplink;
+mod writes;
 
 pub mod action;
 pub mod catalog;

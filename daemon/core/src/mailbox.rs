@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 use pigeon_bundle::{BundleId, Reveal, Tag};
 
 use crate::action::Action;
-use crate::core::{Context, Core, OWN_TAGS_MAX};
+use crate::context::Context;
+use crate::core::{Core, OWN_TAGS_MAX};
 use crate::entry::Opened;
 use crate::event::OpenOutcome;
 use crate::reveal::Source;

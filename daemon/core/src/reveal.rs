@@ -5,7 +5,8 @@ use pigeon_proto::{Frame, REVEAL_LIST_MAX};
 
 use crate::action::{Action, RemovalReason, StoreOp};
 use crate::commits::Then;
-use crate::core::{Context, Core};
+use crate::context::Context;
+use crate::core::Core;
 use crate::event::LinkId;
 use crate::fault::Fault;
 use crate::notice::Notice;

@@ -6,7 +6,8 @@ use pigeon_bundle::BundleId;
 
 use crate::action::{Action, StoreOp};
 use crate::commits::Then;
-use crate::core::{Context, Core};
+use crate::context::Context;
+use crate::core::Core;
 use crate::entry::{Entry, Opened, Pool};
 use crate::notice::Notice;
 use crate::quality;

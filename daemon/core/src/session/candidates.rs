@@ -4,7 +4,8 @@
 use pigeon_bundle::BundleId;
 
 use super::Session;
-use crate::core::{Context, Core};
+use crate::context::Context;
+use crate::core::Core;
 use crate::entry::{Entry, Pool};
 use crate::event::LinkId;
 use crate::trouble::Flow;

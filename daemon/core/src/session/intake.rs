@@ -4,7 +4,8 @@ use pigeon_bundle::{BUNDLE_SIZE_MAX, BundleId, LIFETIME_MAX_S};
 use pigeon_proto::{Accept, DeclineReason, Frame, Offer};
 
 use crate::carriage::Load;
-use crate::core::{Context, Core};
+use crate::context::Context;
+use crate::core::Core;
 use crate::entry::{Entry, HOPS_MAX, Pool};
 use crate::event::LinkId;
 use crate::quality;

@@ -20,6 +20,7 @@
 mod candidates;
 mod intake;
 mod keys;
+mod lifecycle;
 mod offers;
 mod receive;
 mod recognise;
@@ -34,9 +35,9 @@ use pigeon_proto::{Frame, GoodbyeReason, Offer};
 
 use crate::action::Action;
 use crate::carriage::Giver;
-use crate::core::{Context, Core};
+use crate::context::Context;
+use crate::core::Core;
 use crate::event::{ContactId, LinkId, LinkInfo, Role};
-use crate::notice::Notice;
 use crate::trouble::{Flow, Trouble};
 
 pub use candidates::{CANDIDATES_MAX, RETRY_MS};
@@ -172,71 +173,6 @@ impl Session {
 }
 
 impl Core {
-    pub(crate) fn link_up(&mut self, cx: &mut Context<'_>, info: LinkInfo) -> Flow {
-        let (link, node, now_ms) = (info.link, info.node, cx.now.mono_ms);
-        self.neighbours.up(now_ms, info.peer.as_ref(), node);
-        if let Some(clock_s) = info.clock_s {
-            self.clock.told(cx.now, node, clock_s, false);
-            cx.now = self.clock.best(cx.now);
-        }
-        let mut session = Session::new(info, now_ms);
-        session.set_own_tags(&self.own_tags);
-        let twin = self.sessions.iter().find(|(_, other)| other.info.node == node);
-        let twin = twin.map(|(link, other)| (*link, other.precedence()));
-        if let Some((other, precedence)) = twin {
-            if precedence < session.precedence() {
-                cx.out.push(Action::Close { link, reason: GoodbyeReason::DuplicateLink });
-                return Ok(());
-            }
-            self.sessions.insert(link, session);
-            self.close(cx, other, GoodbyeReason::DuplicateLink);
-        } else {
-            if self.sessions.len() >= LINKS_MAX {
-                cx.out.push(Action::Close { link, reason: GoodbyeReason::Limit });
-                self.neighbours.down(now_ms, &mut self.random, node, false);
-                return Ok(());
-            }
-            self.sessions.insert(link, session);
-            cx.notice(Notice::NeighbourUp { node, contact: None });
-        }
-        self.send_recognise(cx, link);
-        self.send_held(cx, link)
-    }
-
-    /// Says goodbye on a link; its session ends at once.
-    pub(crate) fn close(&mut self, cx: &mut Context<'_>, link: LinkId, reason: GoodbyeReason) {
-        if !self.sessions.contains_key(&link) {
-            return;
-        }
-        cx.out.push(Action::Close { link, reason });
-        if let Err(Trouble::Catalog(error)) = self.end_session(cx, link) {
-            cx.notice(Notice::StorageProblem { reason: error.to_string() });
-        }
-    }
-
-    /// The link is gone. What it promised is free again, what it left unfinished is kept.
-    pub(crate) fn end_session(&mut self, cx: &mut Context<'_>, link: LinkId) -> Flow {
-        let Some(session) = self.sessions.remove(&link) else { return Ok(()) };
-        let node = session.info.node;
-        if !self.sessions.values().any(|other| other.info.node == node) {
-            let useful = session.phase == Phase::Exchange;
-            self.neighbours.down(cx.now.mono_ms, &mut self.random, node, useful);
-            cx.notice(Notice::NeighbourDown { node });
-        }
-        for (id, outgoing) in session.outgoing {
-            if outgoing.copies > 0 {
-                self.renew(id, None);
-            }
-        }
-        let received: Vec<BundleId> = session.incoming.keys().copied().collect();
-        for (id, incoming) in session.incoming {
-            if incoming.is_receiving() {
-                self.partials.keep(node, id, incoming.offer.size, incoming.bytes);
-            }
-        }
-        received.into_iter().try_for_each(|id| self.reconsider(cx, id))
-    }
-
     pub(crate) fn frame(&mut self, cx: &mut Context<'_>, link: LinkId, frame: Frame) -> Flow {
         let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
         session.heard_ms = cx.now.mono_ms;
@@ -264,23 +200,6 @@ impl Core {
             Frame::Stored { bundle } => self.on_stored(cx, link, bundle),
             Frame::Granted { bundle, copies } => self.on_granted(cx, link, bundle, copies),
         }
-    }
-
-    /// Gives up peers that owe an answer, and goes on with long searches.
-    pub(crate) fn silent_sessions(&mut self, cx: &mut Context<'_>) -> Flow {
-        let now_ms = cx.now.mono_ms;
-        let silent = |session: &Session| session.waits() && session.heard_ms + SILENCE_MS <= now_ms;
-        let links: Vec<LinkId> =
-            self.sessions.iter().filter(|(_, session)| silent(session)).map(|(link, _)| *link).collect();
-        for link in links {
-            self.close(cx, link, GoodbyeReason::Limit);
-        }
-        let due = self.sessions.iter().filter(|(_, session)| session.scan_due_ms() <= Some(now_ms));
-        let due: Vec<LinkId> =
-            due.filter(|(_, s)| s.scan_due_ms().is_some()).map(|(link, _)| *link).collect();
-        self.dirty.extend(due);
-        self.retry_declined(now_ms);
-        Ok(())
     }
 
     pub(crate) fn giver(&self, cx: &Context<'_>, session: &Session) -> Giver {

@@ -4,7 +4,8 @@ use pigeon_proto::{Frame, MAC16_LIST_MAX};
 
 use super::{Phase, Session};
 use crate::config::Reachable;
-use crate::core::{CONTACTS_MAX, Context, Core};
+use crate::context::Context;
+use crate::core::{CONTACTS_MAX, Core};
 use crate::event::{LinkId, Role};
 use crate::notice::Notice;
 use crate::trouble::{Flow, Trouble};

@@ -7,7 +7,8 @@ use pigeon_proto::{Frame, MAC8_LIST_MAX};
 
 use super::tombstones::{PAGE, send_list16};
 use super::{Phase, Session};
-use crate::core::{Context, Core};
+use crate::context::Context;
+use crate::core::Core;
 use crate::entry::{COPIES_AT_BIRTH, Entry, Opened, Pool};
 use crate::event::LinkId;
 use crate::quality;

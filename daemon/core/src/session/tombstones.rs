@@ -4,7 +4,8 @@ use pigeon_bundle::Reveal;
 use pigeon_proto::{Frame, MAC16_LIST_MAX};
 
 use super::{HAVE_MAX, LIST_MAX, Phase};
-use crate::core::{Context, Core};
+use crate::context::Context;
+use crate::core::Core;
 use crate::event::LinkId;
 use crate::reveal::Source;
 use crate::trouble::{Flow, Trouble};

@@ -5,7 +5,8 @@ use pigeon_proto::{Accept, DeclineReason, Frame};
 
 use crate::action::StoreOp;
 use crate::commits::Then;
-use crate::core::{Context, Core};
+use crate::context::Context;
+use crate::core::Core;
 use crate::event::LinkId;
 use crate::fault::Fault;
 use crate::notice::Notice;

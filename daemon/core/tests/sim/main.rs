@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub, reason = "tests")]
 
 mod bridge;
+mod disks;
+mod links;
 mod model;
 mod plan;
 #[path = "../support/mod.rs"]

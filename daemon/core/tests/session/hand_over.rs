@@ -1,0 +1,236 @@
+//! Copies: who gets how many, and what a loss at each step costs.
+
+use pigeon_bundle::NodeKey;
+use pigeon_core::{
+    Catalog, CommitFailure, CoreConfig, Entry, Event, LinkId, Notice, Pool, Reachable, StoreOp,
+};
+use pigeon_proto::{DeclineReason, Frame};
+
+use crate::support::node::Node;
+use crate::support::pool::{WALL_S, message};
+use crate::world::{World, instant};
+
+#[test]
+fn a_bundle_is_handed_over_and_the_budget_halved() {
+    let mut world = World::new(2);
+    let id = world.submit(0, 0, 2);
+    world.link(0, 1);
+    assert_eq!(world.copies(&id), [Some(3), Some(3)]);
+    let taken = world.nodes[1].entry(&id).unwrap();
+    assert_eq!((taken.pool, taken.giver, taken.newcomer), (Pool::Stranger, Some(NodeKey([1; 32])), true));
+    assert_eq!(taken.hops, 1);
+    assert_eq!(world.nodes[0].catalog.takers(&id).unwrap(), [NodeKey([2; 32])]);
+    assert!(world.said(0, &Notice::HandedOver { bundle: id, node: NodeKey([2; 32]), copies: 3 }));
+    assert!(world.said(1, &Notice::Taken { bundle: id, node: NodeKey([1; 32]), copies: 0, hops: 1 }));
+    assert!(world.said(1, &Notice::Taken { bundle: id, node: NodeKey([1; 32]), copies: 3, hops: 1 }));
+}
+
+#[test]
+fn a_bundle_is_not_given_twice_to_the_same_node() {
+    let mut world = World::new(2);
+    let id = world.submit(0, 0, 0);
+    for _ in 0..3 {
+        let link = world.link(0, 1);
+        world.cut(link);
+    }
+    assert_eq!(world.copies(&id), [Some(3), Some(3)]);
+    assert_eq!(world.sent(0, |frame| matches!(frame, Frame::Offer(_))), 1);
+    assert_eq!(world.sent(1, |frame| matches!(frame, Frame::Offer(_))), 0, "nor back to its giver");
+}
+
+#[test]
+fn news_is_offered_over_links_that_are_up_and_travels_on() {
+    let mut world = World::new(4);
+    world.link(0, 1);
+    world.link(1, 2);
+    world.link(2, 3);
+    let id = world.submit(0, 0, 1);
+    assert_eq!(
+        world.copies(&id),
+        [Some(3), Some(2), Some(1), Some(0)].map(|c| if c == Some(0) { None } else { c })
+    );
+}
+
+#[test]
+fn a_lost_stored_spends_nothing_and_a_lost_granted_loses_budget() {
+    let mut world = World::new(2);
+    let id = world.submit(0, 0, 0);
+    world.hook = Box::new(|_, frame| !matches!(frame, Frame::Stored { .. }));
+    let link = world.link(0, 1);
+    world.cut(link);
+    assert_eq!(world.copies(&id), [Some(6), Some(0)]);
+    let other = world.submit(0, 0, 1);
+    world.hook = Box::new(|_, frame| !matches!(frame, Frame::Granted { .. }));
+    world.link(0, 1);
+    assert_eq!(world.copies(&other), [Some(3), Some(0)]);
+    assert_eq!(world.copies(&id), [Some(6), Some(0)], "it is not offered to who holds it");
+}
+
+#[test]
+fn stored_waits_for_the_write_and_granted_for_the_givers() {
+    let mut world = World::new(2);
+    world.link(0, 1);
+    let bundle = &message(0, 0).bundle;
+    let id = bundle.id();
+    world.hold_commits = true;
+    world.nodes[0].put_own(0, bundle);
+    world.event(0, Event::Submitted { bundle: id });
+    assert_eq!(world.sent(1, |frame| matches!(frame, Frame::Stored { .. })), 0);
+    let (token, ops) = world.nodes[1].commits.pop_back().unwrap();
+    world.nodes[1].catalog.apply(&ops);
+    world.event(1, Event::Committed { token, result: Ok(()) });
+    assert_eq!(world.sent(1, |frame| matches!(frame, Frame::Stored { .. })), 1);
+    assert_eq!(world.sent(0, |frame| matches!(frame, Frame::Granted { .. })), 0);
+    assert_eq!(world.copies(&id), [Some(6), Some(0)]);
+    world.hold_commits = false;
+    world.settle();
+    assert_eq!(world.copies(&id), [Some(3), Some(3)]);
+}
+
+#[test]
+fn a_failed_write_takes_nothing_and_spends_nothing() {
+    let mut world = World::new(2);
+    world.link(0, 1);
+    world.hold_commits = true;
+    let id = world.submit(0, 0, 0);
+    let (token, _) = world.nodes[1].commits.pop_back().unwrap();
+    let full = Err(CommitFailure::Full);
+    world.event(1, Event::Committed { token, result: full });
+    assert_eq!(
+        world.sent(1, |frame| matches!(frame, Frame::Decline { reason: DeclineReason::StorageFailed, .. })),
+        1
+    );
+    assert!(world.nodes[0].core.promised().is_empty());
+    assert_eq!(world.copies(&id), [Some(6), None]);
+}
+
+#[test]
+fn a_grant_that_could_not_be_sent_is_taken_back() {
+    let mut world = World::new(2);
+    let link = world.link(0, 1);
+    world.hold_commits = true;
+    let id = world.submit(0, 0, 0);
+    let (token, ops) = world.nodes[1].commits.pop_back().unwrap();
+    world.nodes[1].catalog.apply(&ops);
+    world.event(1, Event::Committed { token, result: Ok(()) });
+    world.cut(link);
+    world.hold_commits = false;
+    world.settle();
+    assert_eq!(world.copies(&id), [Some(6), Some(0)]);
+}
+
+#[test]
+fn a_duplicate_from_a_second_neighbour_is_declined() {
+    let mut world = World::new(3);
+    let id = world.submit(0, 0, 0);
+    world.nodes[2].put_own(0, &message(0, 0).bundle);
+    world.link(0, 1);
+    // Without its Have list (too long, say) node 1 has to decline.
+    world.hook = Box::new(|_, frame| {
+        if let Frame::Have { macs, .. } = frame {
+            macs.clear();
+        }
+        true
+    });
+    world.link(2, 1);
+    assert_eq!(
+        world.sent(1, |frame| *frame == Frame::Decline { bundle: id, reason: DeclineReason::Known }),
+        1
+    );
+    assert_eq!(world.copies(&id), [Some(3), Some(3), Some(6)]);
+}
+
+#[test]
+fn two_neighbours_at_once_give_one_copy_and_the_second_helps_out() {
+    let mut world = World::new(3);
+    let id = world.submit(0, 0, 0);
+    world.nodes[2].put_own(0, &message(0, 0).bundle);
+    let stuck = |_: usize, frame: &mut Frame| !matches!(frame, Frame::Segment { .. });
+    world.hook = Box::new(stuck);
+    let link = world.link(0, 1);
+    world.hook = Box::new(|_, _| true);
+    world.link(2, 1);
+    assert_eq!(world.copies(&id), [Some(6), None, Some(6)], "node 1 waits for node 0");
+    world.cut(link);
+    world.settle();
+    assert_eq!(world.copies(&id), [Some(6), Some(3), Some(3)]);
+}
+
+#[test]
+fn copies_are_never_promised_to_two() {
+    let mut world = World::new(4);
+    world.hook = Box::new(|_, frame| !matches!(frame, Frame::Accept(_)));
+    for peer in 1..4 {
+        world.link(0, peer);
+    }
+    let id = world.submit(0, 0, 0);
+    let mut promised: Vec<u8> = world.nodes[0].core.promised().into_values().collect();
+    promised.sort_unstable();
+    assert_eq!(promised, [1, 1, 3]);
+    world.hook = Box::new(|_, _| true);
+    world.cut(LinkId(1));
+    world.settle();
+    assert_eq!(world.copies(&id), [Some(6), None, None, None]);
+}
+
+#[test]
+fn the_last_copy_moves_to_better_nodes_only_and_three_times() {
+    let mut world = World::new(6);
+    let id = world.submit(0, 0, 0);
+    let last = Entry { copies: 1, ..Entry::own(0, Some(WALL_S)) };
+    world.nodes[0].catalog.apply(&[StoreOp::Update { id, entry: last }]);
+    world.link(0, 1);
+    assert_eq!(world.copies(&id)[..2], [Some(1), None], "no better than we are");
+    assert_eq!(
+        world.sent(0, |frame| matches!(frame, Frame::Decline { reason: DeclineReason::QualityTooLow, .. })),
+        1
+    );
+    for node in 2..6 {
+        for _ in 0..node {
+            world.event(node, Event::UplinkUp);
+            world.event(node, Event::UplinkDown);
+        }
+    }
+    for node in 2..6 {
+        let from = if node == 2 { 0 } else { node - 1 };
+        world.link(from, node);
+    }
+    assert_eq!(world.copies(&id), [Some(0), None, Some(0), Some(0), Some(1), None]);
+    assert_eq!(world.nodes[4].entry(&id).unwrap().moves, 3);
+}
+
+#[test]
+fn a_grant_counts_once_and_never_more_than_offered() {
+    let mut world = World::new(2);
+    let id = world.submit(0, 0, 0);
+    let other = world.submit(0, 0, 1);
+    let half = Entry { copies: 2, ..Entry::own(0, Some(WALL_S)) };
+    world.nodes[0].catalog.apply(&[StoreOp::Update { id: other, entry: half }]);
+    world.hook = Box::new(|_, frame| {
+        if let Frame::Granted { copies, .. } = frame {
+            *copies = 3;
+        }
+        true
+    });
+    let link = world.link(0, 1);
+    assert_eq!(world.nodes[1].copies(&other), Some(1), "one was offered");
+    world.event(1, Event::Frame { link, frame: Frame::Granted { bundle: id, copies: 3 } });
+    assert_eq!(world.nodes[1].copies(&id), Some(3));
+}
+
+#[test]
+fn reachable_tags_raise_the_quality_that_keeps_a_last_copy() {
+    let mut world = World::with(2, &CoreConfig { reachable: Reachable::Everyone, ..instant() });
+    world.listens(1, 0);
+    world.link(0, 1);
+    assert_eq!(world.sent(1, |frame| matches!(frame, Frame::Reachable { .. })), 1);
+    world.nodes.push(Node::new(3, instant()));
+    world.event(2, Event::Started);
+    world.event(2, Event::UplinkUp);
+    world.cut(LinkId(1));
+    let id = world.submit(0, 0, 0);
+    let last = Entry { copies: 1, ..Entry::own(0, Some(WALL_S)) };
+    world.nodes[0].catalog.apply(&[StoreOp::Update { id, entry: last }]);
+    world.link(0, 2);
+    assert_eq!(world.copies(&id), [Some(1), None, None], "one meeting against one uplink window");
+}

@@ -1,0 +1,12 @@
+//! Sessions over cores wired directly: every frame arrives at once and in order, unless a test says otherwise.
+
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
+
+mod delivery;
+mod hand_over;
+mod rules;
+#[path = "../support/mod.rs"]
+mod support;
+mod transfer;
+mod uplink;
+mod world;

@@ -1,0 +1,75 @@
+//! Up to the bridge, and what it is told.
+
+use pigeon_core::{Core, Event};
+
+use crate::support::pool::message;
+use crate::world::{World, instant};
+
+#[test]
+fn reveals_for_the_bridge_survive_a_restart_until_confirmed() {
+    let mut world = World::new(2);
+    world.listens(1, 0);
+    world.submit(0, 0, 0);
+    world.link(0, 1);
+    assert!(world.told_bridge.is_empty(), "no uplink yet");
+    let reveal = message(0, 0).reveal;
+    for _ in 0..2 {
+        world.nodes[1].core = Core::new(instant(), [9; 32]);
+        world.event(1, Event::Started);
+        world.event(1, Event::UplinkUp);
+        assert_eq!(world.told_bridge.pop(), Some((1, reveal)));
+    }
+    world.event(1, Event::RevealConfirmed { reveals: vec![reveal] });
+    world.event(1, Event::UplinkDown);
+    world.event(1, Event::UplinkUp);
+    assert!(world.told_bridge.is_empty());
+}
+
+#[test]
+fn everything_with_an_uplink_goes_up_once_and_own_first() {
+    let mut world = World::new(2);
+    let other = world.submit(0, 0, 0);
+    world.link(0, 1);
+    let own = world.submit(1, 1, 0);
+    let local = world.submit(1, 1, 2);
+    world.event(1, Event::UplinkUp);
+    assert_eq!(world.uploads, [(1, own), (1, other)], "{local} has no uplink block");
+    world.event(1, Event::Verdict { bundle: own, accepted: true });
+    world.event(1, Event::UplinkDown);
+    world.event(1, Event::UplinkUp);
+    assert_eq!(world.uploads.split_off(2), [(1, other)], "no verdict: it goes up again");
+    world.event(1, Event::Verdict { bundle: other, accepted: false });
+    world.event(1, Event::UplinkDown);
+    world.event(1, Event::UplinkUp);
+    assert_eq!(world.uploads.len(), 2, "accepted and refused stay down");
+    assert!(world.nodes[1].entry(&own).unwrap().at_bridge);
+    assert!(world.nodes[1].entry(&other).unwrap().refused_by_bridge);
+}
+
+#[test]
+fn what_is_at_the_bridge_is_delivered_directly_but_not_sprayed() {
+    let mut world = World::new(3);
+    let id = world.submit(0, 0, 0);
+    world.event(0, Event::UplinkUp);
+    world.event(0, Event::Verdict { bundle: id, accepted: true });
+    world.link(0, 1);
+    assert_eq!(world.copies(&id), [Some(6), None, None]);
+    world.listens(2, 0);
+    world.link(0, 2);
+    assert_eq!(world.nodes[2].mailbox.deliveries.len(), 1);
+}
+
+#[test]
+fn news_goes_up_while_the_uplink_is_up_and_windows_are_kept() {
+    let mut world = World::new(1);
+    world.event(0, Event::UplinkUp);
+    let mut ids = Vec::new();
+    for recipient in 0..6 {
+        ids.extend([0, 1].map(|number| world.submit(0, recipient, number)));
+    }
+    assert_eq!(world.uploads.len(), pigeon_core::limits::UPLOADS_MAX);
+    for id in ids {
+        world.event(0, Event::Verdict { bundle: id, accepted: true });
+    }
+    assert_eq!(world.uploads.len(), 12);
+}
