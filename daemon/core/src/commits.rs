@@ -118,6 +118,11 @@ impl Commits {
         }
     }
 
+    /// Any write of this bundle is pending.
+    pub(crate) fn pending(&self, id: &BundleId) -> bool {
+        self.overlay.contains_key(id)
+    }
+
     /// A first write of this bundle is pending.
     pub(crate) fn arriving(&self, id: &BundleId) -> bool {
         matches!(self.overlay.get(id), Some(Overlay { view: View::Arriving, .. }))

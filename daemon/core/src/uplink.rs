@@ -174,15 +174,16 @@ impl Core {
     /// The bridge's word. It is recorded whenever it comes.
     pub(crate) fn verdict(&mut self, cx: &mut Context<'_>, bundle: BundleId, accepted: bool) -> Flow {
         self.uplink.in_flight.remove(&bundle);
-        let Some(mut entry) = self.entry(cx, &bundle)? else { return Ok(()) };
-        entry.at_bridge |= accepted;
-        entry.refused_by_bridge |= !accepted;
-        self.update(cx, bundle, entry);
         cx.notice(if accepted {
             Notice::BridgeAccepted { bundle }
         } else {
             Notice::BridgeRefused { bundle }
         });
+        // Its delivery may have become known first: then there is nothing left to mark.
+        let Some(mut entry) = self.entry(cx, &bundle)? else { return Ok(()) };
+        entry.at_bridge |= accepted;
+        entry.refused_by_bridge |= !accepted;
+        self.update(cx, bundle, entry);
         Ok(())
     }
 }

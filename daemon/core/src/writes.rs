@@ -36,7 +36,8 @@ impl Core {
         match then {
             Then::Taken { link, bundle, .. } => self.not_taken(cx, link, bundle),
             // Nothing is spent: no `Granted` is sent, and the copies are free again.
-            Then::Spent { bundle, .. } => {
+            Then::Spent { bundle, copies, .. } => {
+                self.unspend(cx, bundle, copies)?;
                 self.renew(bundle, None);
                 Ok(())
             }
@@ -46,6 +47,17 @@ impl Core {
             }
             Then::Nothing | Then::Gained { .. } => Ok(()),
         }
+    }
+
+    /// Writes asked for after the one that failed were made from an entry that had spent already.
+    fn unspend(&mut self, cx: &mut Context<'_>, bundle: BundleId, copies: u8) -> Flow {
+        if self.commits.pending(&bundle)
+            && let Some(mut entry) = self.entry(cx, &bundle)?
+        {
+            entry.copies = entry.copies.saturating_add(copies);
+            self.update(cx, bundle, entry);
+        }
+        Ok(())
     }
 
     pub(crate) fn submitted(&mut self, cx: &mut Context<'_>, bundle: BundleId) -> Flow {

@@ -12,7 +12,8 @@ use crate::trouble::Flow;
 
 /// Bundles that wait to be offered on one link; beyond this the store is searched again.
 pub const CANDIDATES_MAX: usize = 1024;
-/// On a link that stays up, what was declined for want of room is offered again after this.
+/// On a link that stays up, what was declined for want of room is offered again after this, then after twice
+/// as long, and so on to 64 times.
 pub const RETRY_MS: u64 = 60_000;
 /// Entries read in one go, and how many times for one event.
 const PAGE: usize = 256;
@@ -88,6 +89,7 @@ impl Core {
         for (link, session) in &mut self.sessions {
             if session.retry_ms.is_some_and(|retry_ms| retry_ms <= now_ms) {
                 session.retry_ms = None;
+                session.retries = session.retries.saturating_add(1);
                 session.spray_closed = false;
                 session.scan = Scan::From(None);
                 let again = std::mem::take(&mut session.declined_direct);

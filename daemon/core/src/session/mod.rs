@@ -104,6 +104,7 @@ pub(crate) struct Session {
     declined_direct: VecDeque<BundleId>,
     /// When what was declined for such reasons is offered again.
     retry_ms: Option<u64>,
+    retries: u32,
     incoming: BTreeMap<BundleId, Incoming>,
     /// Offers of what somebody else is sending at the moment.
     deferred: Vec<Offer>,
@@ -137,6 +138,7 @@ impl Session {
             quality_refusals: 0,
             declined_direct: VecDeque::new(),
             retry_ms: None,
+            retries: 0,
             incoming: BTreeMap::new(),
             deferred: Vec::new(),
             grants: BTreeMap::new(),

@@ -184,7 +184,7 @@ impl Core {
             | DeclineReason::Bucket
             | DeclineReason::PoolFull
             | DeclineReason::StorageFailed => {
-                session.retry_ms.get_or_insert(cx.now.mono_ms + RETRY_MS);
+                session.retry_ms.get_or_insert(cx.now.mono_ms + (RETRY_MS << session.retries.min(6)));
                 if outgoing.copies > 0 {
                     session.spray_closed |= reason != DeclineReason::StorageFailed;
                 } else if session.declined_direct.len() < CANDIDATES_MAX {

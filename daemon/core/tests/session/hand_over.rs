@@ -234,3 +234,21 @@ fn reachable_tags_raise_the_quality_that_keeps_a_last_copy() {
     world.link(0, 2);
     assert_eq!(world.copies(&id), [Some(1), None, None], "one meeting against one uplink window");
 }
+
+#[test]
+fn a_hand_over_whose_write_fails_is_not_lost_in_a_later_write() {
+    let mut world = World::new(2);
+    world.link(0, 1);
+    world.hold_commits = true;
+    let id = world.submit(0, 0, 0);
+    let (token, ops) = world.nodes[1].commits.pop_back().unwrap();
+    world.nodes[1].catalog.apply(&ops);
+    world.event(1, Event::Committed { token, result: Ok(()) });
+    world.event(0, Event::Verdict { bundle: id, accepted: false });
+    let (token, _) = world.nodes[0].commits.pop_front().unwrap();
+    world.event(0, Event::Committed { token, result: Err(CommitFailure::Full) });
+    world.hold_commits = false;
+    world.settle();
+    assert_eq!(world.copies(&id), [Some(6), Some(0)]);
+    assert!(world.nodes[0].entry(&id).unwrap().refused_by_bridge);
+}

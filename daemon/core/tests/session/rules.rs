@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use pigeon_bundle::{BundleId, NodeKey};
-use pigeon_core::{Catalog, ContactId, ContactLink, CoreConfig, Event, LinkId, Notice, Pool, RemovalReason};
+use pigeon_core::limits::RETRY_MS;
+use pigeon_core::{
+    Catalog, ContactId, ContactLink, CoreConfig, Entry, Event, LinkId, Notice, Pool, RemovalReason, StoreOp,
+};
 use pigeon_proto::{DeclineReason, Frame, GoodbyeReason, Offer};
 
 use crate::support::node::Node;
@@ -157,4 +160,58 @@ fn a_silent_peer_is_given_up() {
     assert!(world.links.contains_key(&link));
     world.advance(1);
     assert!(!world.links.contains_key(&link));
+}
+
+#[test]
+fn room_is_made_in_order() {
+    let config = CoreConfig { quota_bytes: 160_000, ..instant() };
+    let mut world = World::new(1);
+    world.nodes[0] = Node::new(1, config);
+    world.event(0, Event::Started);
+    let entry = |pool, at_bridge, copies| Entry { pool, at_bridge, copies, ..Entry::own(0, Some(WALL_S)) };
+    // 32 KiB each: one at the bridge, two of strangers, one of a contact.
+    let held = [
+        (0, entry(Pool::Contact, true, 0)),
+        (1, entry(Pool::Stranger, false, 1)),
+        (2, entry(Pool::Stranger, false, 1)),
+        (3, entry(Pool::Contact, false, 1)),
+    ];
+    for (recipient, entry) in held {
+        let bundle = message(recipient, 3).bundle.clone();
+        world.nodes[0].catalog.apply(&[StoreOp::Put { bundle, entry }]);
+    }
+    let mut gone = Vec::new();
+    for (recipient, number) in [(4, 2), (4, 3), (5, 2), (5, 3), (0, 2)] {
+        world.submit(0, recipient, number);
+        let left = |recipient: &usize| world.nodes[0].copies(&message(*recipient, 3).bundle.id()).is_some();
+        let missing: Vec<usize> = (0..4).filter(|recipient| !left(recipient)).collect();
+        gone.push(missing);
+    }
+    assert_eq!(gone[0], [0], "the bridge has it");
+    assert!(gone[1] == [0, 1] || gone[1] == [0, 2], "then strangers' mail: {gone:?}");
+    assert_eq!(gone[2], [0, 1, 2]);
+    assert_eq!(gone[3], [0, 1, 2, 3], "contacts' mail last");
+    assert_eq!(
+        world.nodes[0].catalog.usage().unwrap().own.bundles,
+        5,
+        "and own mail never, even above the quota"
+    );
+}
+
+#[test]
+fn what_did_not_fit_is_offered_again_on_the_same_link() {
+    let mut world = World::new(2);
+    world.nodes[1] = Node::new(2, CoreConfig { quota_bytes: 140_000, ..instant() });
+    world.event(1, Event::Started);
+    let own = [(1, 5), (2, 3), (3, 3)].map(|(recipient, number)| world.submit(1, recipient, number));
+    let id = world.submit(0, 0, 3);
+    world.link(0, 1);
+    assert_eq!(world.copies(&id), [Some(6), None]);
+    for (recipient, number) in [(1, 5), (2, 3)] {
+        world.event(1, Event::Revealed { reveals: vec![message(recipient, number).reveal] });
+    }
+    assert!(world.nodes[1].copies(&own[0]).is_none());
+    assert_eq!(world.copies(&id), [Some(6), None]);
+    world.advance(RETRY_MS);
+    assert_eq!(world.copies(&id)[1], Some(3));
 }

@@ -15,7 +15,7 @@ impl World {
         let Some((token, ops)) = self.nodes[node].commits.pop_front() else { return Ok(()) };
         let mut result = Ok(());
         if self.rough && self.dice.below(1000) < self.plan.commit_failure_per_mille {
-            self.model.counts.commit_failures += 1;
+            self.model.failed(&self.nodes[node], &ops);
             result = Err(CommitFailure::Storage("simulated".into()));
         } else {
             self.apply(node, &ops)?;

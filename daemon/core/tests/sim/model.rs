@@ -114,6 +114,8 @@ impl fmt::Display for Counts {
 pub struct Model {
     copies: BTreeMap<BundleId, BTreeMap<usize, u8>>,
     ever_held: BTreeSet<(NodeKey, BundleId)>,
+    /// A hand-over's write failed: a later write may lose its copies for a moment.
+    unwritten: BTreeSet<(NodeKey, BundleId)>,
     pub delivered: BTreeSet<MessageDigest>,
     pub counts: Counts,
 }
@@ -126,7 +128,7 @@ impl Model {
                 StoreOp::Put { bundle, .. } => self.put(node, bundle)?,
                 StoreOp::Update { id, entry } => {
                     let before = node.copies(id).unwrap_or(0);
-                    if entry.copies < before {
+                    if entry.copies < before && !self.unwritten.contains(&(node.key, *id)) {
                         self.spent(id, ops)?;
                     }
                 }
@@ -167,6 +169,16 @@ impl Model {
         let arrived = self.delivered.contains(&meta.message);
         let over = WALL_S + now_ms / 1000 >= meta.expires_s;
         ensure(arrived || over, OWN_LOST, || format!("{id}: {reason:?} with {} copies", entry.copies))
+    }
+
+    /// A commit failed.
+    pub fn failed(&mut self, node: &Node, ops: &[StoreOp]) {
+        self.counts.commit_failures += 1;
+        let spent = ops.iter().filter_map(|op| match op {
+            StoreOp::AddTaker { id, .. } => Some((node.key, *id)),
+            _ => None,
+        });
+        self.unwritten.extend(spent);
     }
 
     /// A node's catalog has changed for these bundles.
