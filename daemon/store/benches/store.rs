@@ -17,9 +17,11 @@ use pigeon_store::{Store, StoreOptions, Transaction};
 const IN_FLIGHT: usize = 64;
 const ALONE: usize = 500;
 const BURST: usize = 10_000;
+/// Times the store and the bare file take turns.
+const TURNS: usize = 10;
 /// With the seal's own bytes the padded step of 1 KiB.
 const CONTENT: usize = 700;
-const TMPFS_MAGIC: i64 = 0x0102_1994;
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 
 struct Numbers(u64);
 
@@ -60,7 +62,7 @@ fn bundles(count: usize) -> Vec<Bundle> {
     (0..count).map(|_| one()).collect()
 }
 
-/// Bundles a second into the store, with at most `in_flight` waiting.
+/// Seconds to put bundles into the store, with at most `in_flight` waiting.
 async fn into_store(store: &Store, bundles: &[Bundle], in_flight: usize) -> f64 {
     let start = Instant::now();
     let mut waiting = VecDeque::new();
@@ -76,24 +78,37 @@ async fn into_store(store: &Store, bundles: &[Bundle], in_flight: usize) -> f64 
     for answer in waiting {
         answer.await.unwrap();
     }
-    rate(bundles.len(), start)
+    start.elapsed().as_secs_f64()
 }
 
-/// Bundles a second into a bare file, synced after each `group`.
-fn into_file(path: &Path, bundles: &[Bundle], group: usize) -> f64 {
-    let mut file = File::create(path).unwrap();
+/// Seconds to append bundles to a bare file, synced after each `group`.
+fn into_file(file: &mut File, bundles: &[Bundle], group: usize) -> f64 {
     let start = Instant::now();
     for group in bundles.chunks(group) {
         let bytes: Vec<u8> = group.iter().flat_map(|bundle| bundle.as_bytes().to_vec()).collect();
         file.write_all(&bytes).unwrap();
         file.sync_data().unwrap();
     }
-    rate(bundles.len(), start)
+    start.elapsed().as_secs_f64()
 }
 
-fn rate(count: usize, start: Instant) -> f64 {
-    let count = f64::from(u32::try_from(count).unwrap());
-    count / start.elapsed().as_secs_f64()
+/// Seconds of (store, bare file) for the same bundles. The two take turns, for the disk's mood changes.
+fn compare(store: &Store, dir: &Path, bundles: &[Bundle], in_flight: usize) -> (f64, f64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut file = File::create(dir.join("bare")).unwrap();
+    let (mut ours, mut bare) = (0.0, 0.0);
+    for turn in bundles.chunks(bundles.len().div_ceil(TURNS)) {
+        bare += into_file(&mut file, turn, in_flight);
+        ours += runtime.block_on(into_store(store, turn, in_flight));
+    }
+    (ours, bare)
+}
+
+/// Most memory this process has had, in MiB.
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
 }
 
 fn main() {
@@ -103,28 +118,35 @@ fn main() {
     let dir = tempfile::tempdir_in(base).unwrap();
     let kind = rustix::fs::statfs(dir.path()).unwrap().f_type;
     assert_ne!(
-        i64::from(kind),
-        TMPFS_MAGIC,
+        kind, TMPFS_MAGIC,
         "{base} is a tmpfs, where a sync costs nothing: give a directory on a disk"
     );
     let bundles = bundles(ALONE + burst);
     let (alone, burst) = bundles.split_at(ALONE);
     let size = alone[0].size();
     let (store, _) = Store::open(&dir.path().join("store"), StoreOptions::default()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let rate = |bundles: &[Bundle], seconds: f64| f64::from(u32::try_from(bundles.len()).unwrap()) / seconds;
 
-    let bare = into_file(&dir.path().join("bare"), alone, 1);
-    let ours = runtime.block_on(into_store(&store, alone, 1));
-    let text = format!("{ours:.0}/s against {bare:.0}/s, {size} bytes each, file system {kind:#x}");
-    println!("bench: store.alone_vs_fdatasync {:.2} ({text})", ours / bare);
+    let (ours, bare) = compare(&store, dir.path(), alone, 1);
+    let text = format!(
+        "{:.0}/s against {:.0}/s, {size} bytes each, file system {kind:#x}",
+        rate(alone, ours),
+        rate(alone, bare)
+    );
+    println!("bench: store.alone_vs_fdatasync {:.2} ({text})", bare / ours);
 
-    let bare = into_file(&dir.path().join("bare"), burst, IN_FLIGHT);
     let before = store.stats().unwrap();
-    let ours = runtime.block_on(into_store(&store, burst, IN_FLIGHT));
+    let (ours, bare) = compare(&store, dir.path(), burst, IN_FLIGHT);
     let after = store.stats().unwrap();
     let syncs = after.syncs - before.syncs;
-    let text = format!("{ours:.0}/s against {bare:.0}/s, {} bundles, {syncs} syncs", burst.len());
-    println!("bench: store.burst_vs_fdatasync {:.2} ({text})", ours / bare);
+    let text = format!(
+        "{:.0}/s against {:.0}/s, {} bundles, {syncs} syncs",
+        rate(burst, ours),
+        rate(burst, bare),
+        burst.len()
+    );
+    println!("bench: store.burst_vs_fdatasync {:.2} ({text})", bare / ours);
+    println!("bench: store.peak_mib {} (bundles made for the bench included)", peak_mib());
     println!(
         "bench: store.disk_per_live {:.1} ({} bytes live)",
         ratio(after.disk_bytes, after.live_bytes),

@@ -22,7 +22,7 @@ use crate::value;
 
 /// Most transactions that share one sync.
 pub const GROUP_TRANSACTIONS_MAX: usize = 64;
-/// Bytes after which a group takes no further transaction. sled may write some three times that; see [`crate::engine`].
+/// Bytes after which a group takes no further transaction. sled may write some three times that.
 pub const GROUP_BYTES_MAX: u64 = 256 << 10;
 /// Entries of one sled batch; a single larger transaction is a batch of its own. sled's memory grows fast with it.
 const BATCH_ENTRIES: usize = 64;

@@ -104,7 +104,7 @@ fn the_store_answers_as_its_twin_in_memory() {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let config = Config { cases: 12, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
     let sequences = prop::collection::vec(prop::collection::vec(step(), 1..12), 1..25);
     let bundles = bundles(seed);
     let run = TestRunner::new_with_rng(config, rng).run(&sequences, |transactions| {
