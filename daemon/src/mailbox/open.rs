@@ -265,7 +265,7 @@ impl Mailbox {
             return Ok(()); // an author whose card we do not hold cannot be answered
         };
         let body = Body::Receipt(Receipt { kind, messages: vec![id], time_ms: self.clock.display_ms() });
-        let content = Content { body, author_card: None };
+        let content = Content { body, author_card: None, one_time: None };
         let outgoing =
             self.seal_for(state, &card, &content, MessageId(random()), now_s, LIFETIME_DEFAULT_S)?;
         draft.core.push(CoreEvent::Submitted { bundle: outgoing.sealed.bundle.id() });

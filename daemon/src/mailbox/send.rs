@@ -49,7 +49,7 @@ impl Mailbox {
             let author_card =
                 if contact.knows_us { None } else { state.own.card().map(|card| card.as_bytes().to_vec()) };
             let body = Body::Text(Text { id, thread: None, sent_ms, text: text.clone() });
-            let content = Content { body, author_card };
+            let content = Content { body, author_card, one_time: None };
             let outgoing =
                 self.seal_for(&state, &contact.card, &content, id, now_s, u64::from(lifetime_h) * HOUR_S)?;
             let bundle = &outgoing.sealed.bundle;

@@ -8,7 +8,7 @@ mod tests;
 use std::fmt;
 
 use bytes::Bytes;
-use pigeon_bundle::MessageId;
+use pigeon_bundle::{DAY_S, MessageId};
 use prost::Message;
 
 use crate::wire::content as wire;
@@ -19,6 +19,8 @@ pub const CONTENT_SIZE_MAX: usize = pigeon_bundle::CONTENT_MAX;
 pub const CARD_SIZE_MAX: usize = 4_096;
 /// Most message ids in one receipt.
 pub const RECEIPT_MESSAGES_MAX: usize = 64;
+/// Most one-time prekeys in one message.
+pub const ONE_TIME_KEYS_MAX: usize = 8;
 /// Most bytes of a service's name.
 pub const SERVICE_NAME_MAX: usize = 64;
 
@@ -29,6 +31,17 @@ pub struct Content {
     pub body: Body,
     /// The author's `SignedCard`, so that the recipient can answer. Not verified here.
     pub author_card: Option<Vec<u8>>,
+    /// One-time prekeys of the author, for the recipient alone.
+    pub one_time: Option<OneTimeKeys>,
+}
+
+/// X25519 public keys that the recipient of a message may seal one message to each.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OneTimeKeys {
+    /// The keys, 1 to [`ONE_TIME_KEYS_MAX`]. That they can be sealed to is not checked here.
+    pub keys: Vec<[u8; 32]>,
+    /// End of their use, Unix seconds, the end of a UTC day.
+    pub expires_s: u64,
 }
 
 /// What a message says.
@@ -115,6 +128,9 @@ pub enum ContentError {
         /// Greatest size allowed.
         max: usize,
     },
+    /// One-time prekeys that do not end with a day.
+    #[error("content: one_time expires at {0}, which is not the end of a UTC day")]
+    OneTimeExpiry(u64),
     /// A receipt of unknown kind.
     #[error("content: receipt of unknown kind {0}: the author runs a newer daemon, update this one")]
     ReceiptKind(i32),
@@ -124,7 +140,7 @@ impl Content {
     /// Content without a card.
     #[must_use]
     pub fn new(body: Body) -> Self {
-        Self { body, author_card: None }
+        Self { body, author_card: None, one_time: None }
     }
 
     /// The content's bytes, as they are sealed.
@@ -136,6 +152,7 @@ impl Content {
         let message = wire::Content {
             body: Some(body_message(&self.body)),
             author_card: self.author_card.clone().unwrap_or_default(),
+            one_time: self.one_time.as_ref().map(one_time_message),
         };
         let size = message.encoded_len();
         if size > CONTENT_SIZE_MAX {
@@ -155,7 +172,8 @@ impl Content {
         let message = wire::Content::decode(bytes)?;
         let body = body(message.body.ok_or(ContentError::NoBody)?)?;
         let author_card = (!message.author_card.is_empty()).then_some(message.author_card);
-        let content = Self { body, author_card };
+        let one_time = message.one_time.as_ref().map(one_time).transpose()?;
+        let content = Self { body, author_card, one_time };
         content.check()?;
         Ok(content)
     }
@@ -164,6 +182,9 @@ impl Content {
         if let Some(card) = &self.author_card {
             size("author_card", card.len(), 1, CARD_SIZE_MAX)?;
         }
+        if let Some(one_time) = &self.one_time {
+            one_time.check()?;
+        }
         match &self.body {
             Body::Text(_) => Ok(()), // bounded by the whole
             Body::Receipt(receipt) => size("message", receipt.messages.len(), 1, RECEIPT_MESSAGES_MAX),
@@ -171,6 +192,30 @@ impl Content {
             Body::Application(app) => size("service", app.service.len(), 1, SERVICE_NAME_MAX),
         }
     }
+}
+
+impl OneTimeKeys {
+    fn check(&self) -> Result<(), ContentError> {
+        size("one_time", self.keys.len(), 1, ONE_TIME_KEYS_MAX)?;
+        if self.expires_s == 0 || !self.expires_s.is_multiple_of(DAY_S) {
+            return Err(ContentError::OneTimeExpiry(self.expires_s));
+        }
+        Ok(())
+    }
+}
+
+fn one_time_message(one_time: &OneTimeKeys) -> wire::OneTimePrekeys {
+    wire::OneTimePrekeys { keys: one_time.keys.concat(), expires: one_time.expires_s }
+}
+
+fn one_time(message: &wire::OneTimePrekeys) -> Result<OneTimeKeys, ContentError> {
+    let (keys, rest) = message.keys.as_chunks::<32>();
+    if !rest.is_empty() {
+        let size = message.keys.len();
+        return Err(ContentError::Size { field: "one_time", size, min: 32, max: 32 * ONE_TIME_KEYS_MAX });
+    }
+    size("one_time", keys.len(), 1, ONE_TIME_KEYS_MAX)?;
+    Ok(OneTimeKeys { keys: keys.to_vec(), expires_s: message.expires })
 }
 
 fn size(field: &'static str, size: usize, min: usize, max: usize) -> Result<(), ContentError> {
@@ -244,7 +289,18 @@ fn receipt_body(receipt: &wire::Receipt) -> Result<Body, ContentError> {
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let card_size = self.author_card.as_ref().map(Vec::len);
-        f.debug_struct("Content").field("body", &self.body).field("author_card_size", &card_size).finish()
+        f.debug_struct("Content")
+            .field("body", &self.body)
+            .field("author_card_size", &card_size)
+            .field("one_time", &self.one_time)
+            .finish()
+    }
+}
+
+impl fmt::Debug for OneTimeKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.keys.len();
+        f.debug_struct("OneTimeKeys").field("count", &count).field("expires_s", &self.expires_s).finish()
     }
 }
 

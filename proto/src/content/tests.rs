@@ -11,6 +11,11 @@ fn text(text: &str) -> Content {
     Content::new(Body::Text(Text { id: ID, thread: None, sent_ms: 1_000, text: text.into() }))
 }
 
+fn with_keys(mut content: Content, count: usize) -> Content {
+    content.one_time = Some(OneTimeKeys { keys: vec![[7; 32]; count], expires_s: DAY_S });
+    content
+}
+
 /// A change here is a change of the wire format.
 #[test]
 fn every_body_has_these_bytes() {
@@ -23,6 +28,10 @@ fn every_body_has_these_bytes() {
     let snapshots = [
         (text("moin"), format!("0a1b0a10{id}18e80722046d6f696e")),
         (first, format!("0a1b0a10{id}18e80722046d6f696e7a0463617264")),
+        (
+            with_keys(text("moin"), 2),
+            format!("0a1b0a10{id}18e80722046d6f696e72460a40{}1080a305", "07".repeat(64)),
+        ),
         (Content::new(Body::Text(thread)), format!("0a240a10{id}1210{}", "02".repeat(16))),
         (Content::new(Body::Receipt(receipt)), format!("12280801 1210{id}1210{id}1805").replace(' ', "")),
         (Content::new(Body::CardUpdate(Bytes::from_static(b"card"))), "1a060a0463617264".into()),
@@ -79,6 +88,33 @@ fn a_receipt_names_at_most_64_messages() {
 }
 
 #[test]
+fn a_message_gives_one_to_eight_one_time_keys_that_end_with_a_day() {
+    fn outside<T>(size: usize, min: usize, max: usize) -> Result<T, ContentError> {
+        Err(ContentError::Size { field: "one_time", size, min, max })
+    }
+    assert!(with_keys(text("x"), 8).encode().is_ok());
+    assert_eq!(with_keys(text("x"), 0).encode(), outside(0, 1, 8));
+    assert_eq!(with_keys(text("x"), 9).encode(), outside(9, 1, 8));
+    for expires_s in [0, DAY_S - 1, DAY_S + 1] {
+        let mut content = with_keys(text("x"), 1);
+        content.one_time.as_mut().unwrap().expires_s = expires_s;
+        assert_eq!(content.encode(), Err(ContentError::OneTimeExpiry(expires_s)));
+    }
+    // The same said by somebody else's encoder.
+    let bytes = |one_time: &str| {
+        let hex = format!("{}{one_time}", HEXLOWER.encode(&text("").encode().unwrap()));
+        Content::decode(&HEXLOWER.decode(hex.as_bytes()).unwrap())
+    };
+    assert_eq!(bytes("72041080a305"), outside(0, 1, 8));
+    assert_eq!(bytes(&format!("72250a1f{}1080a305", "07".repeat(31))), outside(31, 32, 256));
+    assert_eq!(
+        bytes(&format!("72a7020a a002{}1080a305", "07".repeat(288)).replace(' ', "")),
+        outside(9, 1, 8)
+    );
+    assert_eq!(bytes(&format!("72220a20{}", "07".repeat(32))), Err(ContentError::OneTimeExpiry(0)));
+}
+
+#[test]
 fn a_card_update_without_a_card_cannot_be_made() {
     let empty = Content::new(Body::CardUpdate(Bytes::new()));
     assert!(matches!(empty.encode(), Err(ContentError::Size { field: "card", .. })));
@@ -88,6 +124,8 @@ fn a_card_update_without_a_card_cannot_be_made() {
 fn debug_prints_nothing_that_people_wrote() {
     let mut content = text("the soup is a secret");
     content.author_card = Some(b"the soup card".to_vec());
+    content.one_time =
+        Some(OneTimeKeys { keys: vec![*b"soup soup soup soup soup soup..!"], expires_s: DAY_S });
     let app = Application { id: ID, service: "soup".into(), data: Bytes::from_static(b"soup") };
     let update = Body::CardUpdate(Bytes::from_static(b"soup"));
     let shown = format!("{content:?} {:?} {update:?}", Body::Application(app));
@@ -100,9 +138,11 @@ proptest! {
     fn content_comes_back_as_it_was(
         id in any::<[u8; 16]>(), thread in any::<Option<[u8; 16]>>(), sent_ms in any::<u64>(),
         text in ".{0,200}", card in prop::option::of(prop::collection::vec(any::<u8>(), 1..200)),
+        keys in prop::option::of((prop::collection::vec(any::<[u8; 32]>(), 1..=8), 1_u64..1_000_000)),
     ) {
         let body = Body::Text(Text { id: MessageId(id), thread, sent_ms, text });
-        let content = Content { body, author_card: card };
+        let one_time = keys.map(|(keys, day)| OneTimeKeys { keys, expires_s: day * DAY_S });
+        let content = Content { body, author_card: card, one_time };
         prop_assert_eq!(Content::decode(&content.encode().unwrap()).unwrap(), content);
     }
 
