@@ -18,6 +18,9 @@ struct Orders {
     cut_below: u64,
 }
 
+/// What was held back.
+type Held = watch::Sender<Vec<u8>>;
+
 pub struct Gate {
     pub address: SocketAddr,
     orders: watch::Sender<Orders>,
@@ -69,7 +72,7 @@ async fn serve(
     outside: TcpStream,
     number: u64,
     mut orders: watch::Receiver<Orders>,
-    hold: Arc<watch::Sender<Vec<u8>>>,
+    hold: Arc<Held>,
 ) {
     let (from_bridge, to_bridge) = inside.into_split();
     let (from_server, to_server) = outside.into_split();
@@ -84,7 +87,7 @@ async fn serve(
 async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    gate: Option<(watch::Receiver<Orders>, Arc<watch::Sender<Vec<u8>>>)>,
+    gate: Option<(watch::Receiver<Orders>, Arc<Held>)>,
 ) {
     let mut buffer = vec![0; 16_384];
     loop {

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::HOST;
 
-/// How long anything may take on a busy machine with two cores.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take on a busy machine with two cores; less than the minute after which the bridge looks again
+/// by itself at what is in doubt.
+pub const PATIENCE: Duration = Duration::from_secs(50);
 
 /// A message with a bundle, as its recipient's session sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

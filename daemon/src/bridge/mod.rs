@@ -13,6 +13,7 @@
 pub mod cli;
 pub mod config;
 pub mod desk;
+pub mod doubt;
 pub mod flights;
 pub mod jobs;
 pub mod judge;
@@ -22,8 +23,10 @@ pub mod rate;
 pub mod reader;
 pub mod record;
 pub mod registration;
+pub mod requests;
 pub mod run;
 pub mod settle;
+pub mod told;
 pub mod worker;
 
 pub use cli::main;

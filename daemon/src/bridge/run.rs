@@ -18,7 +18,8 @@ use super::ledger::{Ledger, LedgerError};
 use super::rate::Rate;
 use super::reader::Reader;
 use super::settle::{self, BATCHES_MAX};
-use super::worker::{Told, Worker};
+use super::told::Told;
+use super::worker::Worker;
 use crate::keys::KeyError;
 use crate::random::OsRandom;
 

@@ -1,30 +1,27 @@
 //! Judges uploads, writes down what is to be delivered, delivers it, and hands it on to be settled.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use pigeon_bundle::{BundleId, Card, Commitment, Reveal, Verdict, VerdictCode};
-use pigeon_xmpp::{IqAnswer, IqToken, SendError};
+use pigeon_bundle::{Bundle, Verdict, VerdictCode};
+use pigeon_xmpp::SendError;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::desk::{Desk, audit, now_s, patiently};
-use super::flights::{Claim, Returned, Waiter};
+use super::flights::{Claim, Waiter};
 use super::jobs::{Job, JobReceiver};
 use super::judge::{Answer, Judgement, Order};
-use super::ledger::{Books, LedgerError};
-use super::record::{LedgerKey, Record, State};
-use super::registration::{self, RegistrationError};
+use super::ledger::LedgerError;
 use super::settle::{Batch, Outcome, Sent};
+use super::told::Told;
+use super::{doubt, requests};
 
 /// Most uploads that are written down together.
 pub const BATCH_MAX: usize = 64;
 /// Most steps of forgetting in one go; the next minute continues.
 const PRUNE_STEPS_MAX: usize = 64;
-/// Most refusals whose authors are remembered to have been told.
-const TOLD_MAX: usize = 4_096;
 
 /// The task that works through the jobs.
 pub struct Worker {
@@ -38,29 +35,6 @@ pub struct Worker {
     pub cancel: CancellationToken,
     /// Authors told of refusals.
     pub told: Told,
-}
-
-/// Refusals that their authors know of, so that five carriers do not tell five times.
-#[derive(Default)]
-pub struct Told {
-    order: VecDeque<BundleId>,
-    set: BTreeSet<BundleId>,
-}
-
-impl Told {
-    /// Whether it is the first time.
-    fn first(&mut self, bundle: BundleId) -> bool {
-        if !self.set.insert(bundle) {
-            return false;
-        }
-        self.order.push_back(bundle);
-        if self.order.len() > TOLD_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.set.remove(&oldest);
-        }
-        true
-    }
 }
 
 impl Worker {
@@ -99,9 +73,9 @@ impl Worker {
     async fn other(&mut self, job: Job) -> Result<(), LedgerError> {
         match job {
             Job::Upload { .. } => Ok(()),
-            Job::Register { from, card, iq } => self.register(&from, &card, iq).await,
-            Job::Reveal { from, reveals, iq } => self.reveal(&from, reveals, iq).await,
-            Job::Returned { key, what } => self.returned(&key, what).await,
+            Job::Register { from, card, iq } => requests::register(&self.desk, &from, &card, iq).await,
+            Job::Reveal { from, reveals, iq } => requests::reveal(&self.desk, &from, reveals, iq).await,
+            Job::Returned { key, what } => doubt::returned(&self.desk, &key, what).await,
             Job::Recover => self.recover().await,
             Job::Prune => self.prune().await,
         }
@@ -204,96 +178,6 @@ impl Worker {
         Ok(written)
     }
 
-    async fn register(&self, from: &str, card: &[u8], iq: IqToken) -> Result<(), LedgerError> {
-        let answer = match self.registered(from, card).await {
-            Ok(Ok(until_s)) => {
-                tracing::info!(target: "pigeon_bridge::audit", until_s, "key registered");
-                IqAnswer::Registered(until_s)
-            }
-            Ok(Err(refused)) => {
-                tracing::info!(target: "pigeon_bridge::audit", condition = refused.condition().name(), "key refused");
-                IqAnswer::Error { condition: refused.condition(), text: refused.to_string() }
-            }
-            Err(error) => {
-                self.answer_iq(iq, failed()).await;
-                return Err(error);
-            }
-        };
-        self.answer_iq(iq, answer).await;
-        Ok(())
-    }
-
-    async fn registered(
-        &self,
-        from: &str,
-        card: &[u8],
-    ) -> Result<Result<u64, RegistrationError>, LedgerError> {
-        let Some(account) = registration::account(from, &self.desk.hosts) else {
-            return Ok(Err(RegistrationError::ForeignHost));
-        };
-        let card = match Card::parse(card) {
-            Ok(card) => card,
-            Err(error) => return Ok(Err(error.into())),
-        };
-        let held = self.desk.ledger.registration(&account)?;
-        let decided = registration::decide(held.as_ref(), &account, &card, now_s(), self.desk.registration_s);
-        let registration = match decided {
-            Ok(registration) => registration,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        if held.as_ref() != Some(&registration) {
-            self.desk.ledger.register(&account, held.as_ref(), &registration).await?;
-        }
-        Ok(Ok(registration.until_s))
-    }
-
-    /// Keeps the reveals of messages that this session wrote or received. The answer says nothing about the others.
-    async fn reveal(&self, from: &str, reveals: Vec<[u8; 32]>, iq: IqToken) -> Result<(), LedgerError> {
-        let outcome = self.keep_reveals(from, reveals).await;
-        self.answer_iq(iq, if outcome.is_ok() { IqAnswer::Done } else { failed() }).await;
-        outcome
-    }
-
-    async fn keep_reveals(&self, from: &str, reveals: Vec<[u8; 32]>) -> Result<(), LedgerError> {
-        let Some(account) = registration::account(from, &self.desk.hosts) else { return Ok(()) };
-        let mut kept = Vec::new();
-        for reveal in reveals.into_iter().map(Reveal) {
-            if self.may_reveal(&account, &reveal.commitment())? {
-                kept.push(reveal);
-            }
-        }
-        if kept.is_empty() {
-            return Ok(());
-        }
-        tracing::info!(target: "pigeon_bridge::audit", messages = kept.len(), "messages known to have arrived");
-        self.desk.ledger.reveal(&kept).await
-    }
-
-    fn may_reveal(&self, account: &str, commitment: &Commitment) -> Result<bool, LedgerError> {
-        let records = self.desk.ledger.with_commitment(commitment)?;
-        Ok(records.iter().any(|record| record.author == account || record.recipient == account))
-    }
-
-    /// A message that was accepted came back: from now on it is refused, and its author learns of it.
-    async fn returned(&self, key: &LedgerKey, what: Returned) -> Result<(), LedgerError> {
-        let Some(record) = self.desk.ledger.record(key)? else { return Ok(()) };
-        let accepted = matches!(record.state, State::Decided { code, .. } if code.is_accepted());
-        if !accepted {
-            return Ok(());
-        }
-        let code = match what {
-            Returned::Refused(code) => code,
-            Returned::NotAllowed => VerdictCode::Policy,
-        };
-        let time_s = now_s();
-        let record = Record { state: State::Decided { code, time_s }, ..record };
-        self.desk.ledger.decide(key, &record).await?;
-        audit(&record.bundle, &key.message(), code, "returned by the server after it was accepted");
-        let verdict = Verdict { bundle: record.bundle, message: key.message(), code, time_s };
-        self.desk.verdict(&record.author, &verdict, None).await;
-        Ok(())
-    }
-
     /// Sends what is in doubt and not on its way.
     async fn recover(&mut self) -> Result<(), LedgerError> {
         let mut after = None;
@@ -303,7 +187,7 @@ impl Worker {
             after = Some(*last);
             let mut orders = Vec::new();
             for (key, bytes) in page {
-                orders.extend(passing(self.reopen(&key, bytes).await)?.flatten());
+                orders.extend(passing(doubt::reopen(&self.desk, &key, bytes).await)?.flatten());
             }
             if !orders.is_empty() {
                 tracing::info!(messages = orders.len(), "sending again what is in doubt");
@@ -312,34 +196,6 @@ impl Worker {
                 return Ok(());
             }
         }
-    }
-
-    /// The order for a message in doubt, if it is nobody else's and can still be delivered.
-    async fn reopen(&self, key: &LedgerKey, bytes: Bytes) -> Result<Option<Order>, LedgerError> {
-        let Some(record) = self.desk.ledger.record(key)? else { return Ok(None) };
-        if record.state != State::InDoubt {
-            return Ok(None);
-        }
-        let judge = self.desk.judge();
-        let code = match judge.again(bytes, key, &record) {
-            Some(order) if record.expires_s > judge.now_s => {
-                let mine = self.desk.flights.claim(&order, None) == Claim::Mine;
-                return Ok(mine.then_some(order));
-            }
-            Some(_) => VerdictCode::Expired,
-            None => VerdictCode::RouteDoesNotOpen,
-        };
-        let time_s = now_s();
-        let record = Record { state: State::Decided { code, time_s }, ..record };
-        self.desk.ledger.decide(key, &record).await?;
-        audit(&record.bundle, &key.message(), code, "was in doubt and cannot be sent any more");
-        let verdict = Verdict { bundle: record.bundle, message: key.message(), code, time_s };
-        let (waiters, _) = self.desk.flights.land(key);
-        for waiter in waiters {
-            self.desk.verdict(&waiter.to, &Verdict { bundle: waiter.bundle, ..verdict }, None).await;
-        }
-        self.desk.verdict(&record.author, &verdict, None).await;
-        Ok(None)
     }
 
     async fn prune(&self) -> Result<(), LedgerError> {
@@ -353,12 +209,6 @@ impl Worker {
         }
         Ok(())
     }
-
-    async fn answer_iq(&self, iq: IqToken, answer: IqAnswer) {
-        if let Err(error) = self.desk.component.answer(iq, answer).await {
-            tracing::debug!(%error, "an answer was not sent");
-        }
-    }
 }
 
 /// Whose bundle it was that waits: the uploaded one, which is not always the one that is delivered.
@@ -368,7 +218,7 @@ fn waiter_for(from: &str, bytes: &Bytes, order: &Order) -> Waiter {
         order.bundle.id()
     } else {
         // The judge has parsed these bytes before.
-        pigeon_bundle::Bundle::parse(bytes.clone()).map_or(order.bundle.id(), |bundle| bundle.id())
+        Bundle::parse(bytes.clone()).map_or(order.bundle.id(), |bundle| bundle.id())
     };
     Waiter { to: from.to_owned(), bundle, message }
 }
@@ -407,18 +257,11 @@ impl Unsent {
         let messages = self.count;
         match &self.error {
             Some(error @ SendError::NotPrivileged { .. }) => {
-                tracing::error!(%error, messages, "waiting in the ledger")
+                tracing::error!(%error, messages, "waiting in the ledger");
             }
             Some(error) => tracing::info!(%error, messages, "waiting in the ledger"),
             None => {}
         }
-    }
-}
-
-fn failed() -> IqAnswer {
-    IqAnswer::Error {
-        condition: pigeon_xmpp::Condition::InternalServerError,
-        text: "the bridge cannot write to its ledger; try again later".to_owned(),
     }
 }
 
@@ -430,20 +273,6 @@ pub(super) fn is_session_of(full: &str, account: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_author_is_told_once() {
-        let mut told = Told::default();
-        assert!(told.first(BundleId([1; 32])));
-        assert!(!told.first(BundleId([1; 32])));
-        for n in 0..TOLD_MAX {
-            let mut id = [0; 32];
-            id[..8].copy_from_slice(&n.to_be_bytes());
-            told.first(BundleId(id));
-        }
-        assert_eq!(told.set.len(), TOLD_MAX);
-        assert!(told.first(BundleId([1; 32])));
-    }
 
     #[test]
     fn sessions_are_compared_by_account() {
