@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use pigeon_bundle::SecretRandom;
-use pigeon_core::{Core, CoreConfig};
+use pigeon_core::{Catalog, Core, CoreConfig, Entry, StoreOp};
 use pigeon_proto::api::pigeon_server::PigeonServer;
-use pigeon_store::{Store, StoreError, StoreOptions};
+use pigeon_store::{Store, StoreError, StoreOptions, Transaction};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,9 @@ use crate::random::OsRandom;
 use crate::shell::{Shell, Workers};
 use crate::transports::{self, Transports};
 use crate::uplink::{Uplink, UplinkError, UplinkState};
+
+/// Entries rewritten in one transaction.
+const COPIES_PAGE: usize = 32;
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +72,13 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
     let options =
         StoreOptions { cache_bytes: config.store.cache_bytes, quota_bytes: config.store.quota_bytes };
     let (store, recovery) = Store::open(&config.data_dir.join("store"), options)?;
+    let went_back = recovery.lost_transactions > 0 || recovery.set_aside.is_some();
     let recovery = if recovery.is_healthy() { String::new() } else { recovery.to_string() };
     if !recovery.is_empty() {
         tracing::warn!(recovery, "the store was repaired");
+    }
+    if went_back {
+        give_up_copies(&store).await?;
     }
     let clock = Clock::new(config.clock);
     let events = EventLog::new(clock.clone());
@@ -153,6 +160,25 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
     tokio::task::spawn_blocking(move || store.close()).await??;
     tracing::info!("stopped");
     served
+}
+
+/// A store that has lost its newest transactions may remember copies that were given away since. They are given up:
+/// the bundles still go to their recipients and to the bridge, and the copies of all nodes still sum to six at most.
+async fn give_up_copies(store: &Store) -> Result<(), NodeError> {
+    let mut after = None;
+    loop {
+        let page = store.page(after, COPIES_PAGE).map_err(MailboxError::from)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(*last);
+        let ops = page
+            .into_iter()
+            .filter(|(_, entry)| entry.copies > 0)
+            .map(|(id, entry)| StoreOp::Update { id, entry: Entry { copies: 0, ..entry } });
+        let ops: Vec<StoreOp> = ops.collect();
+        if !ops.is_empty() {
+            store.commit(Transaction::of_ops(ops)).await?;
+        }
+    }
 }
 
 async fn serve(
