@@ -3,12 +3,13 @@ CARGO ?= cargo
 # Whole-program tests wait more than they compute.
 TEST_THREADS ?= 4
 
-.PHONY: help demo test lint bench soak setup-demo setup-test
+.PHONY: help demo test test-vectors lint bench soak setup-demo setup-test
 
 help:
 	@echo "make demo    four nodes, a bridge and a real XMPP server in network namespaces (about a minute after the build)"
 	@echo "             BREAK=bridge or BREAK=carrier kills that piece for good and shows where the messages stop"
 	@echo "make test    lint and every test"
+	@echo "make test-vectors  tests/vectors checked by a program in Python"
 	@echo "make lint    rustfmt and clippy, warnings are errors"
 	@echo "make bench   figures, one line each: bench: NAME VALUE (what against what)"
 	@echo "make soak    long runs: thousands of simulation seeds, many kill -9 rounds"
@@ -17,8 +18,11 @@ demo: setup-demo
 	$(CARGO) build --locked --bins --examples
 	@BREAK="$(BREAK)" ./target/debug/examples/subway
 
-test: setup-test lint
+test: setup-test lint test-vectors
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace --no-fail-fast
+
+test-vectors:
+	@sh tests/vectors/run.sh
 
 lint:
 	$(CARGO) fmt --all --check

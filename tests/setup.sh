@@ -15,6 +15,10 @@ need openssl openssl
 need prosody prosody
 [ -d /usr/lib/prosody/modules/mod_privilege ] || [ -f /usr/lib/prosody/modules/mod_privilege.lua ] ||
     missing="$missing prosody-modules"
+# Python checks the test vectors; without it they are skipped, loudly. It is installed where that takes no question.
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+    python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing="$missing python3 python3-venv"
+fi
 
 case "$missing" in
 "") exit 0 ;;

@@ -52,6 +52,8 @@ fn cut<const N: usize>(mac: [u8; 32]) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
+    use pigeon_bundle::Identity;
+
     use super::*;
 
     #[test]
@@ -64,5 +66,20 @@ mod tests {
         assert_ne!(one.recognise(&bytes, Role::Dialler), one.recognise(&bytes, Role::Listener));
         assert_ne!(one.recognise(&bytes, Role::Dialler), two.recognise(&bytes, Role::Dialler));
         assert_eq!(one.id(&BundleId(bytes)), SessionKeys::new([1; 32]).id(&BundleId(bytes)));
+    }
+
+    /// The values of `tests/vectors/link.json`, which `tests/vectors/check.py` computes again.
+    #[test]
+    fn macs_are_those_of_the_vectors() {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let keys = SessionKeys::new([0xb1; 32]);
+        assert_eq!(hex(&keys.id(&BundleId([0xb0; 32]))), "26c7d8aa946837140b6002d592bab330");
+        assert_eq!(hex(&keys.commitment(&Commitment([0xc0; 32]))), "99a48de9cbaa9189253dbe80f712f476");
+        assert_eq!(hex(&keys.tag(&Tag([0xd0; 16]))), "51c9600450460dc4");
+        let [one, two] = [[0x11; 64], [0x22; 64]].map(|secret| Identity::from_secret_bytes(&secret));
+        let key = one.recognition_key(&two.x25519_public());
+        let mac = |role| key.map(|key| hex(&keys.recognise(&key, role)));
+        assert_eq!(mac(Role::Dialler).unwrap_or_default(), "804fef94df01369ecb591905f566a00d");
+        assert_eq!(mac(Role::Listener).unwrap_or_default(), "dfb63b324fa94ef99dea7c69d1347b6c");
     }
 }

@@ -1,25 +1,17 @@
-//! `tests/vectors/bundle.json`: what version 1 is, in hex. If this test fails, either a bug came in or the
-//! format changed; a changed format needs another version. `PIGEON_BLESS=1` writes the file anew.
-
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests; vectors are a file")]
-
-mod common;
+//! Whole bundles: `docs/wire-format.md` sections 3 to 5.
 
 use bytes::Bytes;
-use common::{Bridge, FixedRandom, NOW_S, Person, draft, uplink};
-use data_encoding::HEXLOWER;
 use pigeon_bundle::{
     BridgeIdentity, Bundle, Card, Draft, Identity, Opened, PrekeyRing, Verdict, VerdictCode, open,
     open_route, seal,
 };
 use serde_json::{Value, json};
 
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/bundle.json");
-const CONTENT: &[u8] = b"\x0a\x07example";
+use super::common::{Bridge, NOW_S, Person, draft, uplink};
+use super::{Recorded, compare, hex, stored, unhex};
 
-fn hex(bytes: impl AsRef<[u8]>) -> String {
-    HEXLOWER.encode(bytes.as_ref())
-}
+const FILE: &str = "bundle.json";
+const CONTENT: &[u8] = b"\x0a\x07example";
 
 fn describe(bundle: &Bundle) -> Value {
     json!({
@@ -42,7 +34,9 @@ fn made() -> Value {
     let plain = draft(&jerry.card, CONTENT);
     let with = Draft { uplink: Some(uplink(&bridge, &elaine, &jerry)), ..plain };
     let clockless = Draft { created_s: None, ..plain };
-    let sealed = |draft: &Draft<'_>| seal(&elaine.identity, draft, &mut FixedRandom::new("vector")).unwrap();
+    let mut random = Recorded::new("vector");
+    seal(&elaine.identity, &with, &mut random).unwrap();
+    let sealed = |draft: &Draft<'_>| seal(&elaine.identity, draft, &mut Recorded::new("vector")).unwrap();
     let uplinked = sealed(&with).bundle;
     let verdict = Verdict {
         bundle: uplinked.id(),
@@ -60,6 +54,9 @@ fn made() -> Value {
         "bridge_secret": hex(*bridge.identity.to_secret_bytes()),
         "bridge_card": hex(bridge.card.as_bytes()),
         "content": hex(CONTENT),
+        "random": hex(&random.drawn),
+        "author_jid": elaine.jid,
+        "recipient_jid": jerry.jid,
         "reveal": hex(sealed(&plain).reveal),
         "bundle": describe(&sealed(&plain).bundle),
         "bundle_with_uplink": describe(&uplinked),
@@ -68,38 +65,23 @@ fn made() -> Value {
     })
 }
 
-fn stored() -> Value {
-    serde_json::from_str(&std::fs::read_to_string(PATH).unwrap()).unwrap()
-}
-
-fn bytes(value: &Value) -> Vec<u8> {
-    HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap()
-}
-
 #[test]
 fn sealing_gives_the_vectors() {
-    let made = made();
-    if std::env::var("PIGEON_BLESS").is_ok_and(|value| value == "1") {
-        std::fs::write(PATH, format!("{made:#}\n")).unwrap();
-    }
-    let stored = stored();
-    for (name, value) in made.as_object().unwrap() {
-        assert_eq!(&stored[name], value, "{name}");
-    }
+    compare(FILE, &made());
 }
 
 #[test]
 fn the_vectors_open() {
-    let stored = stored();
-    let secret = |name: &str| <[u8; 64]>::try_from(bytes(&stored[name])).unwrap();
+    let stored = stored(FILE);
+    let secret = |name: &str| <[u8; 64]>::try_from(unhex(&stored[name])).unwrap();
     let author = Identity::from_secret_bytes(&secret("author_secret"));
     let recipient = Identity::from_secret_bytes(&secret("recipient_secret"));
     let bridge = BridgeIdentity::from_secret_bytes(&secret("bridge_secret"));
-    let ring = PrekeyRing::from_bytes(&bytes(&stored["recipient_prekeys"])).unwrap();
+    let ring = PrekeyRing::from_bytes(&unhex(&stored["recipient_prekeys"])).unwrap();
     let card = Card::from_text(stored["recipient_card"].as_str().unwrap()).unwrap();
     assert_eq!(card.identity(), recipient.key());
     for name in ["bundle", "bundle_with_uplink", "bundle_without_clock"] {
-        let bundle = Bundle::parse(Bytes::from(bytes(&stored[name]["bytes"]))).unwrap();
+        let bundle = Bundle::parse(Bytes::from(unhex(&stored[name]["bytes"]))).unwrap();
         assert_eq!(describe(&bundle), stored[name], "{name}");
         let opened: Opened = open(&bundle, &recipient, &ring, Some(NOW_S)).unwrap();
         assert_eq!(*opened.content, CONTENT);
@@ -108,7 +90,7 @@ fn the_vectors_open() {
         assert_eq!(card.mailbox_secret().tag(bundle.epoch()), bundle.tag());
         if bundle.uplink().is_some() {
             open_route(&bundle, &bridge).unwrap().verify(&bundle, &author.key()).unwrap();
-            let verdict = Verdict::parse_verified(&bytes(&stored["verdict"]), &bridge.key()).unwrap();
+            let verdict = Verdict::parse_verified(&unhex(&stored["verdict"]), &bridge.key()).unwrap();
             assert_eq!(verdict.bundle, bundle.id());
         }
     }
