@@ -60,6 +60,18 @@ pub async fn one_direction_may_end_first(rig: &impl Rig) {
     expect_queued_then_end(&mut rx).await;
 }
 
+/// Dropping `rx` alone makes the peer's sends fail; what goes to the peer still arrives.
+pub async fn reader_may_leave_first(rig: &impl Rig) {
+    let Pair { dialler, mut listener, .. } = rig.pair().await;
+    let RawLink { tx, rx, .. } = dialler;
+    drop(rx);
+    let until_refused = async { while listener.tx.send(Bytes::from_static(b"to nobody")).await.is_ok() {} };
+    step("sends to nobody fail", until_refused).await;
+    queue(&tx).await;
+    drop(tx);
+    expect_queued_then_end(&mut listener.rx).await;
+}
+
 /// When nothing crosses any more, both sides find out by themselves.
 pub async fn silent_peer_is_noticed(rig: &impl Rig) {
     let Pair { mut dialler, mut listener, .. } = rig.pair().await;

@@ -22,7 +22,7 @@ use pigeon_proto::Hello;
 
 pub use closing::{
     backpressure_is_bounded, close_is_seen_after_what_was_queued, drop_is_seen_after_what_was_queued,
-    one_direction_may_end_first, silent_peer_is_noticed,
+    one_direction_may_end_first, reader_may_leave_first, silent_peer_is_noticed,
 };
 pub use frames::{
     both_directions_carry, empty_frame_ends_the_link, largest_frame_passes, many_frames_keep_their_order,
@@ -96,6 +96,7 @@ macro_rules! contract_tests {
             close_is_seen_after_what_was_queued
             drop_is_seen_after_what_was_queued
             one_direction_may_end_first
+            reader_may_leave_first
             silent_peer_is_noticed
             backpressure_is_bounded
         }

@@ -24,7 +24,8 @@ const POKE_DELAY: Duration = Duration::from_millis(50);
 const QUERY_INTERVAL: Duration = Duration::from_secs(120);
 /// How often the engine's memory is looked at.
 const WEIGH_INTERVAL: Duration = Duration::from_secs(5);
-/// Records that the engine may hold. It takes whatever is announced on the link, without a limit of its own.
+/// Records that the engine may hold. It takes whatever is announced on the link, without a limit of its own,
+/// and reads until its sockets are empty: a flood without a pause keeps it from answering, and from being stopped.
 const RECORDS_MAX: i64 = 20_000;
 /// How long a neighbour in doubt has to answer.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -241,7 +242,11 @@ impl<'a> Session<'a> {
             Ok(Ok(metrics)) if records(&metrics) > RECORDS_MAX => {
                 Err(Error::Msg(format!("somebody on this link announces more than {RECORDS_MAX} records")))
             }
-            _ => Ok(()),
+            Ok(_) => Ok(()),
+            Err(_) => {
+                tracing::warn!("mDNS does not keep up: somebody floods this link with announcements");
+                Ok(())
+            }
         }
     }
 

@@ -63,6 +63,19 @@ async fn a_stream_that_ends_within_a_frame_closes_the_link() {
     is_told_why(&peer).await;
 }
 
+/// A link with nothing to say stays: its peer hears from it now and then.
+#[tokio::test]
+async fn a_quiet_link_is_kept_alive() {
+    let (link, peer, _at) = victim().await;
+    let heard = async {
+        while peer.stats().frame_rx.ping < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    step("signs of life", heard).await;
+    assert!(!link.closed.is_cancelled());
+}
+
 /// One stream, no others, no datagrams: a peer cannot spread over more memory.
 #[tokio::test]
 async fn there_is_one_stream_and_nothing_else() {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pigeon_bundle::NodeSecret;
 use pigeon_link::contract::{hello, step};
@@ -96,10 +97,15 @@ async fn a_connection_to_itself_is_refused() {
 
 #[tokio::test]
 async fn a_dead_address_does_not_keep_the_next_from_being_tried() {
-    let ((a, _), (b, mut at_b)) = (start(1).await, start(2).await);
+    let patient = || QuicConfig { idle_timeout: Duration::from_secs(600), ..config() };
+    let ((a, _), (c, _)) = (start_with(patient(), node(1)).await, start_with(patient(), node(3)).await);
+    let (b, mut at_b) = start(2).await;
     let (_held, dead) = dead();
-    let peer = sight(&a, &[dead, b.listening()]);
-    let link = step("dial", a.dial(&peer)).await.unwrap();
+    let (both, only_dead) = (sight(&a, &[dead, b.listening()]), sight(&c, &[dead]));
+    let link = tokio::select! {
+        link = step("dial", a.dial(&both)) => link.unwrap(),
+        _ = c.dial(&only_dead) => panic!("the next address was not tried before the first had failed"),
+    };
     assert_eq!(link.peer, node(2).key());
     incoming(&mut at_b).await;
 }
