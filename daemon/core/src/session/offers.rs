@@ -97,8 +97,11 @@ impl Core {
     }
 
     fn offer_copies(&mut self, cx: &mut Context<'_>, link: LinkId, id: BundleId) -> Flow {
-        let Some((entry, meta)) = self.offerable(cx, link, &id)? else { return Ok(()) };
+        let Some((mut entry, meta)) = self.offerable(cx, link, &id)? else { return Ok(()) };
         let Some(session) = self.sessions.get(&link) else { return Ok(()) };
+        // Copies that were granted and are not written yet may be lost again: they are not promised to anybody.
+        let written = cx.catalog.entry(&id)?.map_or(0, |written| written.copies);
+        entry.copies = entry.copies.min(written);
         let node = session.info.node;
         let give = self.policy.give(&entry, self.reserved(&id));
         if give == Give::Nothing || (give == Give::Last && session.quality_refusals >= QUALITY_REFUSALS_MAX) {

@@ -99,6 +99,9 @@ impl Core {
         // It may have been killed while it was on its way.
         let Some(mut entry) = self.entry(cx, &id)? else { return Ok(()) };
         let copies = outgoing.copies.min(entry.copies);
+        if copies == 0 {
+            return Ok(());
+        }
         if !self.has_fault(Fault::BudgetNotHalved) {
             entry.copies -= copies;
         }

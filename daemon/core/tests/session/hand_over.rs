@@ -252,3 +252,35 @@ fn a_hand_over_whose_write_fails_is_not_lost_in_a_later_write() {
     assert_eq!(world.copies(&id), [Some(6), Some(0)]);
     assert!(world.nodes[0].entry(&id).unwrap().refused_by_bridge);
 }
+
+#[test]
+fn granted_copies_are_not_given_on_before_they_are_written() {
+    for written in [true, false] {
+        let mut world = World::new(3);
+        world.link(0, 1);
+        let onward = world.link(1, 2);
+        world.hook = Box::new(|node, frame| node != 2 || !matches!(frame, Frame::Pull { .. }));
+        world.hold_commits = true;
+        let id = world.submit(0, 0, 0);
+        // The taker's write, the giver's, and then the taker's copies, on their way.
+        for node in [1, 0] {
+            let (token, ops) = world.nodes[node].commits.pop_front().unwrap();
+            world.nodes[node].catalog.apply(&ops);
+            world.event(node, Event::Committed { token, result: Ok(()) });
+        }
+        assert_eq!(world.nodes[1].commits.len(), 1);
+        // Node 2 wants nothing directly, so node 1 may offer copies now, if it has any.
+        world.event(1, Event::Frame { link: onward, frame: Frame::Pull { macs: vec![] } });
+        assert!(world.nodes[1].core.promised().is_empty());
+        let (token, ops) = world.nodes[1].commits.pop_front().unwrap();
+        if written {
+            world.nodes[1].catalog.apply(&ops);
+        }
+        let result = if written { Ok(()) } else { Err(CommitFailure::Full) };
+        world.event(1, Event::Committed { token, result });
+        world.hold_commits = false;
+        world.settle();
+        let expected = if written { [Some(3), Some(2), Some(1)] } else { [Some(3), Some(0), None] };
+        assert_eq!(world.copies(&id), expected);
+    }
+}
