@@ -6,8 +6,9 @@
 //!
 //! In the order a message meets them:
 //!
-//! 1. [`Identity`], [`PrekeyRing`] and [`Card`]: who can be written to.
-//! 2. [`seal()`]: the only way to make a [`Bundle`] of one's own.
+//! 1. [`Identity`], [`PrekeyRing`] and [`Card`]: who can be written to. [`Committed`] and [`Answered`]: two people
+//!    who meet exchange cards.
+//! 2. [`seal()`], or [`seal_once`] to a one-time key: the only ways to make a [`Bundle`] of one's own.
 //! 3. [`Bundle::parse`]: the only way to take one from outside. A `Bundle` that exists is in the fixed form.
 //! 4. [`open()`] for the recipient, [`open_route`] and [`Verdict`] for the bridge.
 //! 5. [`Reveal`]: whoever holds it ends the bundle's carriage.
@@ -22,6 +23,8 @@ mod form;
 mod hybrid;
 mod identity;
 mod ids;
+mod introduction;
+mod one_time;
 mod padding;
 mod prekey;
 mod random;
@@ -42,12 +45,21 @@ pub use ids::{
     BundleId, Commitment, DAY_S, Epoch, HeaderDigest, IdError, IdentityKey, MailboxSecret, MessageDigest,
     MessageId, NodeKey, Reveal, Tag,
 };
+pub use introduction::{
+    Answered, COMMITMENT_SIZE, Committed, INTRODUCTION_MAX, Introduced, IntroductionError,
+};
+pub use one_time::{
+    ONE_TIME_KEEP_S, ONE_TIME_LIFETIME_S, ONE_TIME_MAX, ONE_TIME_PER_CONTACT_MAX, ONE_TIME_STOCK_MAX,
+    OneTimeError, OneTimeKey, OneTimePublic, OneTimeRing, OneTimeStock,
+};
 pub use padding::{CONTENT_MAX, STEPS};
 pub use prekey::{
     PREKEY_KEEP_S, PREKEY_LIFETIME_S, PREKEY_ROTATE_S, PREKEYS_MAX, Prekey, PrekeyError, PrekeyRing,
 };
 pub use random::SecretRandom;
 pub use route::{Route, RouteError, open_route};
-pub use seal::{Draft, OpenError, Opened, SealError, Sealed, UplinkDraft, open, seal};
+pub use seal::{
+    Draft, OpenError, Opened, OpenedWith, SealError, Sealed, UplinkDraft, content_room, open, seal, seal_once,
+};
 pub use text::{DOMAIN_MAX, JID_MAX, NAME_MAX, TextError};
 pub use verdict::{Verdict, VerdictCode, VerdictError};

@@ -15,6 +15,11 @@ fn step_for(length: usize) -> Option<usize> {
     STEPS.into_iter().find(|step| step - LENGTH_SIZE >= length)
 }
 
+/// Most bytes that are padded to the step of so many; `None` if no step is large enough.
+pub(crate) fn capacity(length: usize) -> Option<usize> {
+    step_for(length).map(|step| step - LENGTH_SIZE)
+}
+
 /// u32(n) ‖ n bytes ‖ zeros up to the smallest step; `None` if no step is large enough.
 pub(crate) fn pad(message: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let step = step_for(message.len())?;

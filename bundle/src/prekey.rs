@@ -8,6 +8,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::ids::DAY_S;
+use crate::one_time::OneTimeRing;
 use crate::random::{SecretRandom, secret_array};
 
 /// A new prekey is made after this many seconds: 7 days.
@@ -92,15 +93,17 @@ impl fmt::Debug for Prekey {
 ///
 /// Call [`rotate`](Self::rotate) and [`prune`](Self::prune) when the clock is trusted, once a day or
 /// oftener; keep [`to_bytes`](Self::to_bytes) durable before a card with the new key is given to anyone.
-#[derive(Debug, Clone, Default)]
+/// The [`OneTimeRing`] beside them comes and goes with messages: its keys are kept one by one.
+#[derive(Debug, Default)]
 pub struct PrekeyRing {
     keys: Vec<Prekey>,
+    one_time: OneTimeRing,
 }
 
 impl PrekeyRing {
     /// A ring with one fresh prekey.
     pub fn generate(now_s: u64, rng: &mut dyn SecretRandom) -> Self {
-        Self { keys: vec![Prekey::generate(now_s, rng)] }
+        Self { keys: vec![Prekey::generate(now_s, rng)], one_time: OneTimeRing::default() }
     }
 
     /// Makes a new prekey if the newest is a week old; returns whether it did, and a new card is due.
@@ -137,7 +140,18 @@ impl PrekeyRing {
         self.keys.iter().rev().filter(move |key| now_s.is_none_or(|now_s| now_s < key.delete_s()))
     }
 
-    /// Version ‖ number of keys ‖ for each secret, creation, expiry. Secret: encrypt it at rest.
+    /// The one-time keys given out.
+    #[must_use]
+    pub fn one_time(&self) -> &OneTimeRing {
+        &self.one_time
+    }
+
+    /// The one-time keys given out, to issue and to delete.
+    pub fn one_time_mut(&mut self) -> &mut OneTimeRing {
+        &mut self.one_time
+    }
+
+    /// The signed prekeys: version ‖ number of keys ‖ for each secret, creation, expiry. Secret: encrypt it at rest.
     #[must_use]
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::with_capacity(2 + PREKEYS_MAX * ENTRY_SIZE));
@@ -168,7 +182,12 @@ impl PrekeyRing {
         if count > PREKEYS_MAX || entries.len() != count || !tail.is_empty() {
             return Err(damaged);
         }
-        Ok(Self { keys: entries.iter().map(read_entry).collect() })
+        Ok(Self { keys: entries.iter().map(read_entry).collect(), one_time: OneTimeRing::default() })
+    }
+
+    /// Takes the signed prekeys of `renewed`, a copy of this ring that has been rotated and is durable by now.
+    pub fn replace_signed(&mut self, renewed: Self) {
+        self.keys = renewed.keys;
     }
 
     fn drop_first_to_expire(&mut self) {

@@ -1,5 +1,7 @@
 //! Sealing and opening (`docs/wire-format.md` section 3).
 
+use core::fmt;
+
 use prost::Message as _;
 use thiserror::Error;
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -16,7 +18,8 @@ use crate::form::Primary;
 use crate::hybrid;
 use crate::identity::{Identity, SignatureError, verify};
 use crate::ids::{DAY_S, Epoch, HeaderDigest, IdentityKey, MessageDigest, MessageId, Reveal};
-use crate::padding::{CONTENT_MAX, pad, unpad};
+use crate::one_time::OneTimePublic;
+use crate::padding::{CONTENT_MAX, capacity, pad, unpad};
 use crate::prekey::PrekeyRing;
 use crate::random::{SecretRandom, secret_array};
 use crate::route;
@@ -37,6 +40,31 @@ struct Envelope {
     signature: Vec<u8>,
 }
 
+/// Most bytes of content that make a payload no larger than `size` bytes of content do: the padding, put to use.
+/// 0 where `size` is above [`CONTENT_MAX`].
+///
+/// ```
+/// // 256 bytes of plaintext: u32 length, author 34, reveal 34, signature 66, and two heads around the content.
+/// assert_eq!(pigeon_bundle::content_room(10), 256 - 4 - 134 - 2);
+/// ```
+#[must_use]
+pub fn content_room(size: usize) -> usize {
+    /// Author, reveal and signature with their heads, and the tag of the content.
+    const FRAME: usize = 34 + 34 + 66 + 1;
+    let envelope = |size: usize| FRAME + prost::encoding::encoded_len_varint(size as u64) + size;
+    if size > CONTENT_MAX {
+        return 0;
+    }
+    let room = capacity(envelope(size)).unwrap_or_default();
+    // The head of the content is 1 to 3 bytes, and larger sizes have larger heads.
+    let fits = |size: &usize| envelope(*size) <= room;
+    (1..=3)
+        .filter_map(|head| room.checked_sub(FRAME + head))
+        .find(fits)
+        .unwrap_or(size)
+        .clamp(size, CONTENT_MAX)
+}
+
 impl Drop for Envelope {
     fn drop(&mut self) {
         self.content.zeroize();
@@ -45,7 +73,7 @@ impl Drop for Envelope {
 }
 
 /// A message to be sealed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Draft<'a> {
     /// Whom it is for.
     pub recipient: &'a Card,
@@ -61,8 +89,14 @@ pub struct Draft<'a> {
     pub uplink: Option<UplinkDraft<'a>>,
 }
 
+impl fmt::Debug for Draft<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Draft({} bytes, epoch {})", self.content.len(), self.epoch)
+    }
+}
+
 /// What a bridge is told about a message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct UplinkDraft<'a> {
     /// The pinned card of the bridge.
     pub bridge: &'a BridgeCard,
@@ -74,6 +108,12 @@ pub struct UplinkDraft<'a> {
     pub message_id: MessageId,
     /// Send time, Unix milliseconds; 0 without a clock.
     pub sent_ms: u64,
+}
+
+impl fmt::Debug for UplinkDraft<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UplinkDraft({:?})", self.message_id)
+    }
 }
 
 /// What sealing gives: the bundle, and the reveal that the author keeps to cancel it.
@@ -117,6 +157,9 @@ pub enum SealError {
     /// The recipient's or the bridge's key cannot be sealed to.
     #[error("the {0}'s card has an unusable X25519 key; ask for a new card")]
     Key(&'static str),
+    /// A one-time key past its expiry, or an author without a clock.
+    #[error("the recipient's one-time key may not be used now; seal to the prekey")]
+    OneTimeExpired,
     /// The bundle cannot be built.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -129,6 +172,31 @@ pub enum SealError {
 /// # Errors
 /// [`SealError`] naming what the caller must change.
 pub fn seal(identity: &Identity, draft: &Draft<'_>, rng: &mut dyn SecretRandom) -> Result<Sealed, SealError> {
+    seal_to_key(identity, draft, &draft.recipient.recipient_key(draft.created_s), rng)
+}
+
+/// As [`seal()`], to a one-time key that the recipient has given: once it has arrived, nobody can open it again.
+///
+/// # Errors
+/// [`SealError::OneTimeExpired`] where the key may not be used any more, or without a clock; else as [`seal()`].
+pub fn seal_once(
+    identity: &Identity,
+    draft: &Draft<'_>,
+    key: OneTimePublic,
+    rng: &mut dyn SecretRandom,
+) -> Result<Sealed, SealError> {
+    if !key.usable_at(draft.created_s) {
+        return Err(SealError::OneTimeExpired);
+    }
+    seal_to_key(identity, draft, &key.into_key(), rng)
+}
+
+fn seal_to_key(
+    identity: &Identity,
+    draft: &Draft<'_>,
+    key: &[u8; 32],
+    rng: &mut dyn SecretRandom,
+) -> Result<Sealed, SealError> {
     if draft.content.len() > CONTENT_MAX {
         return Err(SealError::TooLarge { size: draft.content.len() });
     }
@@ -136,7 +204,7 @@ pub fn seal(identity: &Identity, draft: &Draft<'_>, rng: &mut dyn SecretRandom) 
     let primary = primary(draft)?;
     let carriage = Carriage { epoch: draft.epoch, commitment: reveal.commitment() };
     let header = header_digest(&primary, &carriage)?;
-    let payload = payload(identity, draft, &header, &reveal, rng)?;
+    let payload = payload(identity, draft, key, &header, &reveal, rng)?;
     let message = message_digest(&header, &payload);
     let uplink = match &draft.uplink {
         Some(uplink) => Some(route::seal_route(identity, uplink, &message, rng)?),
@@ -170,17 +238,17 @@ fn creation_ms(created_s: u64, epoch: Epoch) -> Result<u64, SealError> {
 fn payload(
     identity: &Identity,
     draft: &Draft<'_>,
+    key: &[u8; 32],
     header: &HeaderDigest,
     reveal: &Reveal,
     rng: &mut dyn SecretRandom,
 ) -> Result<Vec<u8>, SealError> {
     let too_large = SealError::TooLarge { size: draft.content.len() };
-    let key = draft.recipient.recipient_key(draft.created_s);
     let author = identity.key();
     let Some(length) = length_prefix(draft.content) else { return Err(too_large) };
     let recipient = draft.recipient.identity();
     let signature =
-        identity.sign(ENVELOPE, &signed_parts(&author, &recipient, &key, header, &length, draft.content));
+        identity.sign(ENVELOPE, &signed_parts(&author, &recipient, key, header, &length, draft.content));
     let envelope = Envelope {
         author: author.0.to_vec(),
         content: draft.content.to_vec(),
@@ -188,7 +256,7 @@ fn payload(
         signature: signature.to_vec(),
     };
     let Some(plaintext) = pad(&Zeroizing::new(envelope.encode_to_vec())) else { return Err(too_large) };
-    hybrid::seal_to(&key, SEAL, header.as_ref(), &plaintext, rng).map_err(|_| SealError::Key("recipient"))
+    hybrid::seal_to(key, SEAL, header.as_ref(), &plaintext, rng).map_err(|_| SealError::Key("recipient"))
 }
 
 /// What the author signs, after the context.
@@ -203,8 +271,19 @@ fn signed_parts<'a>(
     [author.as_ref(), recipient.as_ref(), sealed_to, header.as_ref(), length, content]
 }
 
+/// Which of the recipient's keys a message was sealed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenedWith {
+    /// A signed prekey.
+    Prekey,
+    /// The static key.
+    StaticKey,
+    /// The one-time key with this public half: delete it once the message is durable.
+    OneTime([u8; 32]),
+}
+
 /// A message that was opened and checked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Opened {
     /// Who wrote it.
     pub author: IdentityKey,
@@ -214,6 +293,14 @@ pub struct Opened {
     pub reveal: Reveal,
     /// P, to deduplicate on.
     pub message: MessageDigest,
+    /// The key it was sealed to.
+    pub with: OpenedWith,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Opened({:?}, {} bytes)", self.message, self.content.len())
+    }
 }
 
 /// A bundle that is not to be delivered.
@@ -239,7 +326,10 @@ pub enum OpenError {
     Commitment,
 }
 
-/// Opens a bundle with our live prekeys, newest first, then with the static key, and checks the inside.
+/// Opens a bundle with our live prekeys, newest first, then with the static key, then with the one-time keys, and
+/// checks the inside.
+///
+/// A message that was opened before may open no more: ask first whether its [`MessageDigest`] is known.
 ///
 /// # Errors
 /// [`OpenError`]; nothing of the content is released then.
@@ -253,11 +343,13 @@ pub fn open(
     if now_s.is_some_and(|now_s| now_s >= expires_s) {
         return Err(OpenError::Expired { expires_s });
     }
-    let prekeys = ring.live(now_s).map(|prekey| prekey.secret());
-    for secret in prekeys.chain([identity.agreement()]) {
-        let associated = bundle.header_digest();
+    let prekeys = ring.live(now_s).map(|prekey| (prekey.secret(), OpenedWith::Prekey));
+    let static_key = (identity.agreement(), OpenedWith::StaticKey);
+    let one_time = ring.one_time().live(now_s).map(|key| (key.secret(), OpenedWith::OneTime(key.public())));
+    let associated = bundle.header_digest();
+    for (secret, with) in prekeys.chain([static_key]).chain(one_time) {
         if let Some(plaintext) = hybrid::open_with(secret, SEAL, associated.as_ref(), bundle.payload()) {
-            return check(bundle, identity, secret, &plaintext);
+            return check(bundle, identity, secret, with, &plaintext);
         }
     }
     Err(OpenError::NoKey)
@@ -267,6 +359,7 @@ fn check(
     bundle: &Bundle,
     identity: &Identity,
     secret: &StaticSecret,
+    with: OpenedWith,
     plaintext: &[u8],
 ) -> Result<Opened, OpenError> {
     let bytes = unpad(plaintext).ok_or(OpenError::Malformed("padding"))?;
@@ -283,5 +376,5 @@ fn check(
     if reveal.commitment() != bundle.commitment() {
         return Err(OpenError::Commitment);
     }
-    Ok(Opened { author, content, reveal, message: bundle.message_digest() })
+    Ok(Opened { author, content, reveal, message: bundle.message_digest(), with })
 }
