@@ -13,6 +13,9 @@ const NEIGHBOUR_CLOCKS_MAX: usize = 5;
 /// A wall clock before this is never right: the day of this release, 2026-11-01T00:00:00Z.
 const BUILD_DATE_S: u64 = 1_793_491_200;
 
+/// How long a look at the machine's clocks is good for.
+const JUDGEMENT_MS: u64 = 10_000;
+
 /// Where the current day comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockSource {
@@ -40,6 +43,8 @@ impl ClockSource {
 pub struct Clock {
     mode: ClockMode,
     neighbours: Arc<Mutex<VecDeque<Heard>>>,
+    /// When `auto` last looked, and what it found.
+    judged: Arc<Mutex<Option<(u64, bool)>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +57,7 @@ struct Heard {
 impl Clock {
     /// A clock that judges the machine's wall time as `mode` says.
     pub fn new(mode: ClockMode) -> Self {
-        Self { mode, neighbours: Arc::default() }
+        Self { mode, neighbours: Arc::default(), judged: Arc::default() }
     }
 
     /// The time for the core. `wall_s` is there only when the machine's own clock is trusted.
@@ -65,11 +70,19 @@ impl Clock {
         let trusted = match self.mode {
             ClockMode::Trusted => true,
             ClockMode::None => false,
-            ClockMode::Auto => {
-                (has_time_daemon() || has_hardware_clock() || has_host_clock()) && system_s() >= BUILD_DATE_S
-            }
+            ClockMode::Auto => self.judgement() && system_s() >= BUILD_DATE_S,
         };
         trusted.then(system_s)
+    }
+
+    /// Whether the machine has a clock to be believed; looked at afresh now and then, since time daemons start late.
+    fn judgement(&self) -> bool {
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = mono_ms();
+        if judged.is_none_or(|(at_ms, _)| now_ms.saturating_sub(at_ms) >= JUDGEMENT_MS) {
+            *judged = Some((now_ms, has_time_daemon() || has_hardware_clock() || has_host_clock()));
+        }
+        judged.is_some_and(|(_, trusted)| trusted)
     }
 
     /// The best guess of Unix seconds: own clock, else the median of neighbours' clocks.
@@ -86,9 +99,12 @@ impl Clock {
         }
     }
 
-    /// Unix milliseconds for people's eyes: what the system says, trusted or not.
+    /// Unix milliseconds to be shown or sealed: the machine's where it is trusted, else the neighbours', else 0.
     pub fn display_ms(&self) -> u64 {
-        self.day_s().map_or(0, |_| system_ms())
+        match self.trusted_wall_s() {
+            Some(_) => system_ms(),
+            None => self.neighbours_s().map_or(0, |seconds| seconds.saturating_mul(1000)),
+        }
     }
 
     /// A neighbour said its clock reads `wall_s`. One voice per node key.

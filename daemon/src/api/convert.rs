@@ -22,8 +22,8 @@ pub(crate) fn status_of(error: &MailboxError) -> Status {
         }
         MailboxError::UnknownContact { .. } | MailboxError::UnknownMessage { .. } => Code::NotFound,
         MailboxError::AmbiguousContact { .. } => Code::InvalidArgument,
-        MailboxError::OldCard | MailboxError::NoClock => Code::FailedPrecondition,
-        MailboxError::TooManyContacts => Code::ResourceExhausted,
+        MailboxError::OldCard | MailboxError::FutureCard | MailboxError::NoClock => Code::FailedPrecondition,
+        MailboxError::TooManyContacts { .. } => Code::ResourceExhausted,
         MailboxError::Stopping => Code::Unavailable,
     };
     Status::new(code, error.to_string())
@@ -74,8 +74,8 @@ pub(crate) fn contact(contact: &Contact) -> api::Contact {
         name: card.name().to_owned(),
         jid: card.jids().to_vec(),
         bridge: card.bridges().to_vec(),
-        issued_ms: card.issued_s() * 1000,
-        prekey_expires_ms: card.prekey_expires_s() * 1000,
+        issued_ms: card.issued_s().saturating_mul(1000),
+        prekey_expires_ms: card.prekey_expires_s().saturating_mul(1000),
     }
 }
 

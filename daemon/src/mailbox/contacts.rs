@@ -10,8 +10,10 @@ use prost::Message;
 use super::MailboxError;
 use super::records::ContactRecord;
 
-/// Contacts a mailbox holds at most: each costs a recognition entry on every link.
-pub(crate) const CONTACTS_MAX: usize = 4_096;
+/// Contacts from the user's hand: each costs a recognition entry on every link, and the core takes so many.
+pub(crate) const CONTACTS_MAX: usize = pigeon_core::limits::CONTACTS_MAX;
+/// People who wrote first and whom the user has not confirmed by importing their card.
+pub(crate) const INTRODUCED_MAX: usize = 1_024;
 const PAGE: usize = 256;
 
 /// One contact.
@@ -23,6 +25,16 @@ pub struct Contact {
     pub knows_us: bool,
     /// Came inside a message, not from the user's hand.
     pub introduced: bool,
+    /// [`Identity::recognition_key`] with this contact; `None` where the card's key allows none.
+    recognition_key: Option<[u8; 32]>,
+}
+
+/// What taking a card comes to.
+pub(crate) struct Taken {
+    /// To be written.
+    pub(crate) record: RecordOp,
+    /// It is another card than the one held, or the user confirmed it.
+    pub(crate) news: bool,
 }
 
 impl Contact {
@@ -50,7 +62,7 @@ impl Contacts {
     ///
     /// # Errors
     /// When the store cannot be read. A card that does not verify any more is left out and logged.
-    pub(crate) fn load(store: &Store) -> Result<Self, MailboxError> {
+    pub(crate) fn load(store: &Store, own: &Identity) -> Result<Self, MailboxError> {
         let mut contacts = BTreeMap::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
@@ -66,8 +78,9 @@ impl Contacts {
                     );
                     continue;
                 };
-                let contact = Contact { card, knows_us: record.knows_us, introduced: record.introduced };
-                contacts.insert(contact.card.identity(), contact);
+                let recognition_key = own.recognition_key(card.x25519()).ok();
+                let (knows_us, introduced) = (record.knows_us, record.introduced);
+                contacts.insert(card.identity(), Contact { card, knows_us, introduced, recognition_key });
             }
         }
     }
@@ -87,27 +100,43 @@ impl Contacts {
         self.get(identity).map_or_else(|| identity.to_string(), |contact| contact.card.name().to_owned())
     }
 
-    /// Takes a card if it is newer than the one held. Gives the record to write, `None` where the held one stays.
+    /// Takes a card unless a newer one of this contact is held. The user's hand confirms; a message does not.
     ///
     /// # Errors
-    /// When there are too many contacts.
-    pub(crate) fn take(&mut self, card: Card, introduced: bool) -> Result<Option<RecordOp>, MailboxError> {
+    /// An older card than the one held, or too many contacts.
+    pub(crate) fn take(
+        &mut self,
+        own: &Identity,
+        card: Card,
+        introduced: bool,
+    ) -> Result<Taken, MailboxError> {
         let identity = card.identity();
         let held = self.0.get(&identity);
         if held.is_some_and(|held| card.issued_s() < held.card.issued_s()) {
-            return Ok(None);
+            return Err(MailboxError::OldCard);
         }
-        if held.is_none() && self.0.len() >= CONTACTS_MAX {
-            return Err(MailboxError::TooManyContacts);
+        let introduced = introduced && held.is_none_or(|held| held.introduced);
+        let (limit, count) = match introduced {
+            true => (INTRODUCED_MAX, self.iter().filter(|contact| contact.introduced).count()),
+            false => (CONTACTS_MAX, self.iter().filter(|contact| !contact.introduced).count()),
+        };
+        if held.is_none_or(|held| held.introduced != introduced) && count >= limit {
+            return Err(MailboxError::TooManyContacts { limit });
         }
+        let same = held.is_some_and(|held| held.card.as_bytes() == card.as_bytes());
+        let news = !same || held.is_some_and(|held| held.introduced != introduced);
         let contact = Contact {
+            recognition_key: match held {
+                Some(held) if same => held.recognition_key,
+                _ => own.recognition_key(card.x25519()).ok(),
+            },
             card,
             knows_us: held.is_some_and(|held| held.knows_us),
-            introduced: introduced && held.is_none_or(|held| held.introduced),
+            introduced,
         };
         let record = contact.record();
         self.0.insert(identity, contact);
-        Ok(Some(record))
+        Ok(Taken { record, news })
     }
 
     /// Notes that a contact holds our card. Gives the record to write where that is news.
@@ -117,20 +146,18 @@ impl Contacts {
         Some(contact.record())
     }
 
-    /// Finds who the user means: a name, a JID, or an identity key in hex (8 digits at least).
+    /// Finds who the user means: a name, a JID, or an identity key in hex (8 digits at least). Whoever wrote first
+    /// chose their own name and JID, so these count only for contacts whose card the user imported.
     ///
     /// # Errors
     /// Nobody, or several.
     pub(crate) fn find(&self, to: &str) -> Result<&Contact, MailboxError> {
-        let found: Vec<&Contact> = self
-            .iter()
-            .filter(|contact| {
-                let card = &contact.card;
-                card.name() == to
-                    || card.jids().iter().any(|jid| jid.eq_ignore_ascii_case(to))
-                    || (to.len() >= 8 && card.identity().to_string().starts_with(&to.to_ascii_lowercase()))
-            })
-            .collect();
+        let by_key = |contact: &Contact| {
+            to.len() >= 8 && contact.card.identity().to_string().starts_with(&to.to_ascii_lowercase())
+        };
+        let by_name = |contact: &Contact| !contact.introduced && is_called(&contact.card, to);
+        let found: Vec<&Contact> =
+            self.iter().filter(|contact| by_name(contact) || by_key(contact)).collect();
         match found.as_slice() {
             [one] => Ok(one),
             [] => Err(MailboxError::UnknownContact { to: to.to_owned(), near: self.near(to) }),
@@ -142,10 +169,18 @@ impl Contacts {
     }
 
     fn near(&self, to: &str) -> String {
+        if let Some(claims) = self.iter().find(|contact| contact.introduced && is_called(&contact.card, to)) {
+            return format!(
+                " whose card you imported, though somebody who calls themselves so has written to you: import their \
+                 card, or use their identity key {}",
+                claims.card.identity()
+            );
+        }
         let to = to.to_lowercase();
         let head: String = to.chars().take(2).collect();
         let mut near: Vec<&str> = self
             .iter()
+            .filter(|contact| !contact.introduced)
             .map(|c| c.card.name())
             .filter(|name| !head.is_empty() && name.to_lowercase().starts_with(&head))
             .collect();
@@ -153,19 +188,24 @@ impl Contacts {
         if near.is_empty() { String::new() } else { format!("; near: {}", near.join(", ")) }
     }
 
-    /// What the core needs to recognise contacts on links.
-    pub(crate) fn links(&self, identity: &Identity) -> Vec<ContactLink> {
+    /// What the core needs to recognise contacts on links. Recognition gives a contact's share of the store, so it is
+    /// for those whom the user chose.
+    pub(crate) fn links(&self) -> Vec<ContactLink> {
         let link = |contact: &Contact| {
-            let recognition_key = identity.recognition_key(contact.card.x25519()).ok()?;
+            let recognition_key = contact.recognition_key?;
             Some(ContactLink { contact: contact_id(&contact.card.identity()), recognition_key })
         };
-        self.iter().filter_map(link).collect()
+        self.iter().filter(|contact| !contact.introduced).filter_map(link).collect()
     }
 
-    /// The contact the core calls `id`.
-    pub(crate) fn by_id(&self, id: ContactId) -> Option<&Contact> {
-        self.iter().find(|contact| contact_id(&contact.card.identity()) == id)
+    /// Names by what the core calls contacts.
+    pub(crate) fn names(&self) -> BTreeMap<ContactId, String> {
+        self.iter().map(|c| (contact_id(&c.card.identity()), c.card.name().to_owned())).collect()
     }
+}
+
+fn is_called(card: &Card, to: &str) -> bool {
+    card.name() == to || card.jids().iter().any(|jid| jid.eq_ignore_ascii_case(to))
 }
 
 fn contact_id(identity: &IdentityKey) -> ContactId {

@@ -11,8 +11,9 @@ pub mod records;
 mod send;
 mod views;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use pigeon_bundle::{BridgeCard, BundleId, Card, CardError, Identity, IdentityKey, SealError};
 use pigeon_core::{CatalogError, ContactId, Event as CoreEvent};
@@ -38,6 +39,8 @@ pub use views::{InboxView, OutboxView};
 pub(crate) const INBOX: MessageTable = MessageTable(Table::Inbox);
 /// Messages sent.
 pub(crate) const OUTBOX: MessageTable = MessageTable(Table::Outbox);
+/// Clocks of honest people differ by less.
+const CARD_AHEAD_S_MAX: u64 = 86_400;
 const BRIDGE_PREFIX: &str = "bridge:";
 
 /// Why the mailbox could not do what it was asked.
@@ -82,9 +85,15 @@ pub enum MailboxError {
     /// The card held is newer.
     #[error("a newer card of this contact is already held; ask the contact for its present card")]
     OldCard,
+    /// The card's issuer has a wrong clock.
+    #[error("this card is dated more than a day ahead; its owner should set the clock and make a new card")]
+    FutureCard,
     /// Limit reached.
-    #[error("there are already {} contacts; remove some first", contacts::CONTACTS_MAX)]
-    TooManyContacts,
+    #[error("there are already {limit} contacts of this kind, and no more are kept")]
+    TooManyContacts {
+        /// How many there may be.
+        limit: usize,
+    },
     /// No message with this id.
     #[error("no message {id} in the inbox; `pigeon inbox` lists them")]
     UnknownMessage {
@@ -117,6 +126,10 @@ pub struct Mailbox {
     events: EventLog,
     inputs: mpsc::Sender<Input>,
     card_changes: watch::Sender<u64>,
+    /// Held by whoever reads a record in order to replace it, until the new one is durable: the store shows a
+    /// transaction only once its writer has come to it.
+    keeping: tokio::sync::Mutex<()>,
+    names: RwLock<BTreeMap<ContactId, String>>,
     state: Mutex<State>,
 }
 
@@ -148,7 +161,7 @@ impl Mailbox {
         };
         let state = State {
             own: Own::load(&store, &mut OsRandom)?,
-            contacts: Contacts::load(&store)?,
+            contacts: Contacts::load(&store, &identity)?,
             bridge: bridge.and_then(|bytes| BridgeCard::parse(&bytes).ok()),
             inbox_next: INBOX.all::<InboxRecord>(&store)?.last().map_or(0, |(sequence, _)| sequence + 1),
             outbox_next: OUTBOX.all::<OutboxRecord>(&store)?.last().map_or(0, |(sequence, _)| sequence + 1),
@@ -162,6 +175,8 @@ impl Mailbox {
             events,
             inputs,
             card_changes: watch::Sender::new(0),
+            keeping: tokio::sync::Mutex::new(()),
+            names: RwLock::default(),
             state: Mutex::new(state),
         })
     }
@@ -188,34 +203,32 @@ impl Mailbox {
     /// When the store fails, or the configured name or JID does not fit on a card.
     pub async fn refresh(&self) -> Result<bool, MailboxError> {
         let Some(now_s) = self.clock.day_s() else { return Ok(false) };
-        let write = {
-            let mut state = self.state();
-            let before = state.own.card().map(Card::issued_s);
-            let record = state.own.refresh(&self.identity, &self.config, now_s, &mut OsRandom)?;
-            record.map(|record| {
-                (
-                    self.store.commit(Transaction::of_records(vec![record])),
-                    before != state.own.card().map(Card::issued_s),
-                )
-            })
-        };
-        let renewed = match write {
-            Some((written, renewed)) => {
-                written.await?;
-                renewed
-            }
-            None => false,
-        };
-        let (tags, links) = {
-            let state = self.state();
-            (state.own.tags(now_s), state.contacts.links(&self.identity))
-        };
+        let renewed = self.renew_card(now_s).await?;
+        let tags = self.state().own.tags(now_s);
         self.tell(CoreEvent::OwnTags(tags)).await?;
-        self.tell(CoreEvent::Contacts(links)).await?;
+        self.tell_contacts().await?;
         if renewed {
             self.card_changes.send_modify(|count| *count += 1);
         }
         Ok(renewed)
+    }
+
+    /// A day that only neighbours have told makes a first card and nothing else: a liar's day would delete prekeys,
+    /// and date the card ahead of all later ones.
+    async fn renew_card(&self, now_s: u64) -> Result<bool, MailboxError> {
+        let _keeping = self.keeping.lock().await;
+        let renewal = {
+            let state = self.state();
+            if state.own.card().is_some() && self.clock.trusted_wall_s().is_none() {
+                return Ok(false);
+            }
+            state.own.renewal(&self.identity, &self.config, now_s, &mut OsRandom)?
+        };
+        let Some(renewal) = renewal else { return Ok(false) };
+        self.store.commit(Transaction::of_records(vec![renewal.record.clone()])).await?;
+        let new_card = renewal.new_card;
+        self.state().own.adopt(renewal);
+        Ok(new_card)
     }
 
     async fn tell(&self, event: CoreEvent) -> Result<(), MailboxError> {
@@ -237,18 +250,29 @@ impl Mailbox {
         if identity == self.identity.key() {
             return Err(MailboxError::OwnCard);
         }
-        let written = {
-            let record = self.state().contacts.take(card, false)?.ok_or(MailboxError::OldCard)?;
-            self.store.commit(Transaction::of_records(vec![record]))
-        };
-        written.await?;
+        if self.is_from_the_future(&card) {
+            return Err(MailboxError::FutureCard);
+        }
+        let taken = self.state().contacts.take(&self.identity, card, false)?;
+        self.store.commit(Transaction::of_records(vec![taken.record])).await?;
         self.tell_contacts().await?;
         self.state().contacts.get(&identity).cloned().ok_or(MailboxError::Stopping)
     }
 
     async fn tell_contacts(&self) -> Result<(), MailboxError> {
-        let links = self.state().contacts.links(&self.identity);
+        let (links, names) = {
+            let state = self.state();
+            (state.contacts.links(), state.contacts.names())
+        };
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
         self.tell(CoreEvent::Contacts(links)).await
+    }
+
+    /// A card that was issued under a clock far ahead would stand above all later ones.
+    fn is_from_the_future(&self, card: &Card) -> bool {
+        self.clock
+            .trusted_wall_s()
+            .is_some_and(|now_s| card.issued_s() > now_s.saturating_add(CARD_AHEAD_S_MAX))
     }
 
     /// All contacts by identity.
@@ -258,7 +282,8 @@ impl Mailbox {
 
     /// Name of the contact that the core calls `id`.
     pub fn contact_name(&self, id: ContactId) -> Option<String> {
-        self.state().contacts.by_id(id).map(|contact| contact.card.name().to_owned())
+        // Not under the state's lock: the shell asks, and must not wait for a message that is being opened.
+        self.names.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
     /// The pinned card of the account's bridge.
@@ -286,15 +311,12 @@ impl Mailbox {
     /// # Errors
     /// When the store fails.
     pub async fn refused(&self, bundle: &BundleId, reason: &str) -> Result<bool, MailboxError> {
-        let written = {
-            let _state = self.state();
-            let Some((sequence, mut record)) = OUTBOX.by_bundle::<OutboxRecord>(&self.store, bundle)? else {
-                return Ok(false);
-            };
-            record.refusal = reason.to_owned();
-            self.store.commit(Transaction::of_records(vec![OUTBOX.replace(sequence, &record)]))
+        let _keeping = self.keeping.lock().await;
+        let Some((sequence, mut record)) = OUTBOX.by_bundle::<OutboxRecord>(&self.store, bundle)? else {
+            return Ok(false);
         };
-        written.await?;
+        reason.clone_into(&mut record.refusal);
+        self.store.commit(Transaction::of_records(vec![OUTBOX.replace(sequence, &record)])).await?;
         Ok(true)
     }
 }

@@ -67,7 +67,8 @@ impl Mailbox {
     /// Opens a bundle from the store and tells the core what came of it.
     async fn open_held(&self, id: &BundleId) -> Result<(), MailboxError> {
         let (Some(bundle), Some(entry)) = (self.store.bundle(id)?, self.store.entry(id)?) else {
-            return Ok(()); // purged meanwhile
+            // Purged meanwhile; the core waits for an answer all the same.
+            return self.tell(CoreEvent::Opened { bundle: *id, outcome: OpenOutcome::Refused }).await;
         };
         let arrival = match entry.giver {
             Some(peer) => Arrival::Link { peer, hops: entry.hops },
@@ -81,6 +82,8 @@ impl Mailbox {
     /// # Errors
     /// Only when the store fails or the daemon stops; then nothing was kept and the call may be repeated.
     pub async fn receive(&self, bundle: &Bundle, arrival: Arrival) -> Result<(), MailboxError> {
+        // Until the record of P is applied nobody else may look for it: one message at a time, up to durability.
+        let keeping = self.keeping.lock().await;
         let change = {
             let mut state = self.state();
             self.judge(&mut state, bundle, arrival)?
@@ -89,6 +92,7 @@ impl Mailbox {
             Judged::Settled(outcome) => outcome,
             Judged::Change(change) => {
                 change.written.await?;
+                drop(keeping);
                 for event in change.events {
                     self.events.push(event);
                 }
@@ -105,7 +109,7 @@ impl Mailbox {
     }
 
     fn judge(&self, state: &mut State, bundle: &Bundle, arrival: Arrival) -> Result<Judged, MailboxError> {
-        let opened = match open(bundle, &self.identity, state.own.ring(), self.clock.day_s()) {
+        let opened = match open(bundle, &self.identity, state.own.ring(), self.clock.trusted_wall_s()) {
             Ok(opened) => opened,
             Err(OpenError::NoKey) => return Ok(Judged::Settled(OpenOutcome::NotOurs)),
             Err(error) => {
@@ -148,7 +152,7 @@ impl Mailbox {
         };
         draft.transaction.records.push(seen);
         if let Some(card) = content.author_card.as_deref().and_then(|bytes| Card::parse(bytes).ok()) {
-            self.introduce(state, card, &opened.author, &mut draft)?;
+            self.introduce(state, card, &opened.author, &mut draft);
         }
         match &content.body {
             Body::Text(text) => {
@@ -161,22 +165,21 @@ impl Mailbox {
                     text.text.clone(),
                     text.sent_ms,
                     &mut draft,
-                )?;
+                );
             }
             Body::Application(app) => {
                 let text = format!("{}: {} bytes", app.service, app.data.len());
-                self.keep(state, bundle, opened, arrival, app.id, text, 0, &mut draft)?;
+                self.keep(state, bundle, opened, arrival, app.id, text, 0, &mut draft);
             }
             Body::Receipt(receipt) => self.confirm(state, opened, receipt, &mut draft)?,
             Body::CardUpdate(bytes) => {
                 if let Ok(card) = Card::parse(bytes) {
-                    self.introduce(state, card, &opened.author, &mut draft)?;
+                    self.introduce(state, card, &opened.author, &mut draft);
                 }
             }
         }
         let outcome = OpenOutcome::Delivered { reveal: opened.reveal };
         let Drafted { transaction, events, core, contacts_changed } = draft;
-        // Queued under the lock: a second copy of this message sees the record of the first.
         Ok(Change {
             written: Box::pin(self.store.commit(transaction)),
             outcome,
@@ -186,22 +189,20 @@ impl Mailbox {
         })
     }
 
-    /// A card inside a message is believed only about the author of that message.
-    fn introduce(
-        &self,
-        state: &mut State,
-        card: Card,
-        author: &IdentityKey,
-        draft: &mut Drafted,
-    ) -> Result<(), MailboxError> {
-        if card.identity() != *author || *author == self.identity() {
-            return Ok(());
+    /// A card inside a message is believed only about the author of that message. A card that cannot be taken does
+    /// not keep the message from being taken.
+    fn introduce(&self, state: &mut State, card: Card, author: &IdentityKey, draft: &mut Drafted) {
+        if card.identity() != *author || *author == self.identity() || self.is_from_the_future(&card) {
+            return;
         }
-        if let Some(record) = state.contacts.take(card, true)? {
-            draft.transaction.records.push(record);
-            draft.contacts_changed = true;
+        match state.contacts.take(&self.identity, card, true) {
+            Ok(taken) => {
+                draft.transaction.records.push(taken.record);
+                draft.contacts_changed |= taken.news;
+            }
+            Err(MailboxError::OldCard) => {}
+            Err(error) => tracing::warn!(%error, "the author of a message does not become a contact"),
         }
-        Ok(())
     }
 
     #[expect(clippy::too_many_arguments, reason = "one call per kind of content, all of it is one message")]
@@ -215,7 +216,7 @@ impl Mailbox {
         text: String,
         sent_ms: u64,
         draft: &mut Drafted,
-    ) -> Result<(), MailboxError> {
+    ) {
         let (via, via_peer, hops) = match arrival {
             Arrival::Link { peer, hops } => ("link", peer.0.to_vec(), hops),
             Arrival::Xmpp => ("xmpp", Vec::new(), 0),
@@ -249,7 +250,7 @@ impl Mailbox {
             bundle.id(),
         ));
         state.inbox_next += 1;
-        self.owe_receipt(state, &opened.author, id, ReceiptKind::Delivered, draft)
+        self.owe_receipt(state, &opened.author, id, ReceiptKind::Delivered, draft);
     }
 
     /// Seals a receipt beside the message it confirms, in the same transaction.
@@ -260,17 +261,20 @@ impl Mailbox {
         id: MessageId,
         kind: ReceiptKind,
         draft: &mut Drafted,
-    ) -> Result<(), MailboxError> {
+    ) {
         let (Some(card), Some(now_s)) = (Self::card_of(state, author), self.clock.day_s()) else {
-            return Ok(()); // an author whose card we do not hold cannot be answered
+            return; // an author whose card we do not hold cannot be answered
         };
         let body = Body::Receipt(Receipt { kind, messages: vec![id], time_ms: self.clock.display_ms() });
         let content = Content { body, author_card: None, one_time: None };
-        let outgoing =
-            self.seal_for(state, &card, &content, MessageId(random()), now_s, LIFETIME_DEFAULT_S)?;
-        draft.core.push(CoreEvent::Submitted { bundle: outgoing.sealed.bundle.id() });
-        draft.transaction.ops.push(outgoing.put);
-        Ok(())
+        match self.seal_for(state, &card, &content, MessageId(random()), now_s, LIFETIME_DEFAULT_S) {
+            Ok(outgoing) => {
+                draft.core.push(CoreEvent::Submitted { bundle: outgoing.sealed.bundle.id() });
+                draft.transaction.ops.push(outgoing.put);
+            }
+            // The author's card is at fault; the message is kept all the same.
+            Err(error) => tracing::warn!(%error, "a receipt cannot be sealed"),
+        }
     }
 
     /// A receipt counts only from the one the message was written to.
@@ -293,7 +297,8 @@ impl Mailbox {
                 let takers = self.store.takers(&bundle).map_or(0, |takers| takers.len());
                 record.hand_overs = record.hand_overs.max(u32::try_from(takers).unwrap_or(u32::MAX));
             }
-            let now_ms = self.clock.display_ms();
+            // Never 0, which means "not yet".
+            let now_ms = self.clock.display_ms().max(1);
             let detail = match receipt.kind {
                 ReceiptKind::Delivered => {
                     record.receipts += 1;

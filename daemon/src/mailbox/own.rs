@@ -21,6 +21,17 @@ pub(crate) struct Own {
     card: Option<Card>,
 }
 
+/// New prekeys and card: first made durable, then taken over, so that nobody is shown a card whose prekey a crash
+/// could take away.
+pub(crate) struct Renewal {
+    signed: PrekeyRing,
+    card: Option<Card>,
+    /// To be written first.
+    pub(crate) record: RecordOp,
+    /// There is a new card to show.
+    pub(crate) new_card: bool,
+}
+
 impl Own {
     /// Reads the record, or starts afresh; nothing is written yet.
     ///
@@ -56,20 +67,21 @@ impl Own {
         &self.ring
     }
 
-    /// Renews prekey and card where the calendar or the configuration asks for it. Gives what must be stored
-    /// before the new card is shown to anyone, or `None` where all stands.
+    /// What the calendar or the configuration asks for, or `None` where all stands.
     ///
     /// # Errors
     /// When the configured name, JID or bridge does not fit on a card.
-    pub(crate) fn refresh(
-        &mut self,
+    pub(crate) fn renewal(
+        &self,
         identity: &Identity,
         config: &Config,
         now_s: u64,
         rng: &mut dyn SecretRandom,
-    ) -> Result<Option<RecordOp>, MailboxError> {
-        let rotated = self.ring.rotate(now_s, rng);
-        let pruned = self.ring.prune(now_s) > 0;
+    ) -> Result<Option<Renewal>, MailboxError> {
+        let damaged = MailboxError::Damaged { what: "the prekey ring" };
+        let mut signed = PrekeyRing::from_bytes(&self.ring.to_bytes()).map_err(|_| damaged)?;
+        let rotated = signed.rotate(now_s, rng);
+        let pruned = signed.prune(now_s) > 0;
         let (jids, bridges) = match &config.account {
             Some(account) => (vec![account.jid.clone()], vec![account.bridge.clone()]),
             None => (Vec::new(), Vec::new()),
@@ -80,10 +92,29 @@ impl Own {
                 && card.jids() == jids
                 && card.bridges() == bridges
         });
-        if stands && !rotated {
-            return Ok(pruned.then(|| self.record()));
+        let new_card = rotated || !stands;
+        if !new_card && !pruned {
+            return Ok(None);
         }
-        let (Some(prekey), Some(secret)) = (self.ring.current(), self.secrets.last()) else {
+        let card = if new_card {
+            Some(self.issue(identity, config, &signed, jids, bridges, now_s)?)
+        } else {
+            self.card.clone()
+        };
+        let record = self.record(&signed, card.as_ref());
+        Ok(Some(Renewal { signed, card, record, new_card }))
+    }
+
+    fn issue(
+        &self,
+        identity: &Identity,
+        config: &Config,
+        signed: &PrekeyRing,
+        jids: Vec<String>,
+        bridges: Vec<String>,
+        now_s: u64,
+    ) -> Result<Card, MailboxError> {
+        let (Some(prekey), Some(secret)) = (signed.current(), self.secrets.last()) else {
             return Err(MailboxError::Damaged { what: "the prekey ring" });
         };
         let fields = CardFields {
@@ -95,8 +126,13 @@ impl Own {
             prekey_expires_s: prekey.expires_s(),
             issued_s: now_s,
         };
-        self.card = Some(Card::issue(identity, &fields)?);
-        Ok(Some(self.record()))
+        Ok(Card::issue(identity, &fields)?)
+    }
+
+    /// Takes over a renewal whose record is durable.
+    pub(crate) fn adopt(&mut self, renewal: Renewal) {
+        self.ring.replace_signed(renewal.signed);
+        self.card = renewal.card;
     }
 
     /// All tags that may carry mail for this node around `now_s`.
@@ -106,11 +142,11 @@ impl Own {
         self.secrets.iter().flat_map(|secret| days.clone().map(|day| secret.tag(Epoch(day)))).collect()
     }
 
-    fn record(&self) -> RecordOp {
+    fn record(&self, signed: &PrekeyRing, card: Option<&Card>) -> RecordOp {
         let record = OwnRecord {
-            ring: self.ring.to_bytes().to_vec(),
+            ring: signed.to_bytes().to_vec(),
             mailbox_secrets: self.secrets.iter().map(|s| s.0.to_vec()).collect(),
-            card: self.card.as_ref().map(|card| card.as_bytes().to_vec()).unwrap_or_default(),
+            card: card.map(|card| card.as_bytes().to_vec()).unwrap_or_default(),
         };
         RecordOp::Put { table: Table::Meta, key: KEY.to_vec(), value: record.encode_to_vec() }
     }

@@ -59,18 +59,12 @@ impl Mailbox {
     pub async fn read(&self, id: &str) -> Result<InboxView, MailboxError> {
         let unknown = || MailboxError::UnknownMessage { id: id.to_owned() };
         let message: MessageId = id.parse().map_err(|_| unknown())?;
-        let (record, written) = {
-            let _state = self.state();
-            let (sequence, mut record) =
-                INBOX.by_message::<InboxRecord>(&self.store, &message)?.ok_or_else(unknown)?;
-            let written = (!record.read).then(|| {
-                record.read = true;
-                self.store.commit(Transaction::of_records(vec![INBOX.replace(sequence, &record)]))
-            });
-            (record, written)
-        };
-        if let Some(written) = written {
-            written.await?;
+        let _keeping = self.keeping.lock().await;
+        let found = INBOX.by_message::<InboxRecord>(&self.store, &message)?;
+        let (sequence, mut record) = found.ok_or_else(unknown)?;
+        if !record.read {
+            record.read = true;
+            self.store.commit(Transaction::of_records(vec![INBOX.replace(sequence, &record)])).await?;
         }
         let from = name(&self.state().contacts, &record.author);
         Ok(InboxView { record, from })
@@ -83,20 +77,17 @@ impl Mailbox {
     pub fn outbox(&self) -> Result<Vec<OutboxView>, MailboxError> {
         let records = OUTBOX.all::<OutboxRecord>(&self.store)?;
         let now_s = self.clock.day_s();
+        let mut views = Vec::with_capacity(records.len());
+        for (_, record) in records {
+            let (at_bridge, hand_overs) = self.progress(&record)?;
+            let state = word(&record, at_bridge, hand_overs, now_s);
+            views.push(OutboxView { to: String::new(), state, hand_overs, record });
+        }
         let state = self.state();
-        records
-            .into_iter()
-            .map(|(_, record)| {
-                let (at_bridge, hand_overs) = self.progress(&record)?;
-                let state_word = word(&record, at_bridge, hand_overs, now_s);
-                Ok(OutboxView {
-                    to: name(&state.contacts, &record.recipient),
-                    state: state_word,
-                    hand_overs,
-                    record,
-                })
-            })
-            .collect()
+        for view in &mut views {
+            view.to = name(&state.contacts, &view.record.recipient);
+        }
+        Ok(views)
     }
 
     /// Tells the core again what a crash may have kept from it: an own message whose receipt is in the outbox, while
