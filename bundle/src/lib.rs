@@ -12,7 +12,10 @@
 //! 3. [`Bundle::parse`]: the only way to take one from outside. A `Bundle` that exists is in the fixed form.
 //! 4. [`open()`] for the recipient, [`open_route`] and [`Verdict`] for the bridge.
 //! 5. [`Reveal`]: whoever holds it ends the bundle's carriage.
+//!
+//! Content that is too large for one message travels as an [`attachment`].
 
+pub mod attachment;
 pub mod context;
 
 mod blocks;
