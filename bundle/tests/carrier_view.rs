@@ -8,7 +8,7 @@ mod common;
 use common::{Bridge, FixedRandom, NOW_S, Person, draft, uplink};
 use minicbor::Decoder;
 use minicbor::data::Type;
-use pigeon_bundle::{Bundle, Draft, MessageId, seal};
+use pigeon_bundle::{Bundle, DAY_S, Draft, Epoch, MessageId, OneTimePublic, seal, seal_once};
 
 fn bundle(with_uplink: bool) -> Bundle {
     let (elaine, jerry, bridge) =
@@ -172,4 +172,88 @@ fn size_tells_the_step_only() {
     assert_eq!(size(b""), size(&[7; 100]));
     assert_ne!(size(b""), size(&[7; 200]));
     assert_eq!(bundle(true).creation_s().unwrap(), NOW_S / 3_600 * 3_600);
+}
+
+/// A bundle of elaine's, sealed to a one-time key that its recipient gave her, or to the prekey.
+fn of_elaine(
+    elaine: &Person,
+    recipient: &mut Person,
+    now_s: u64,
+    bridge: Option<&Bridge>,
+    one_time: bool,
+    rng: &mut FixedRandom,
+) -> Bundle {
+    let key = one_time.then(|| {
+        let key = &recipient.ring.one_time_mut().issue(elaine.identity.key(), 1, NOW_S, rng)[0];
+        OneTimePublic::new(key.public(), key.expires_s()).unwrap()
+    });
+    let uplink = bridge.map(|bridge| uplink(bridge, elaine, recipient));
+    let draft = Draft {
+        created_s: Some(now_s),
+        epoch: Epoch::at(now_s),
+        uplink,
+        ..draft(&recipient.card, b"meet me at the coffee shop")
+    };
+    match key {
+        Some(key) => seal_once(&elaine.identity, &draft, key, rng).unwrap().bundle,
+        None => seal(&elaine.identity, &draft, rng).unwrap().bundle,
+    }
+}
+
+/// Fields of two bundles of one author with the same value, constants left out.
+fn shared(one: &Bundle, two: &Bundle) -> Vec<String> {
+    let constant = |path: &str| {
+        CONSTANT.iter().any(|(known, _)| *known == path)
+            || path == ".0.6.1"
+            || path == ".carriage.0"
+            || path == ".uplink.0"
+            // Type, number, flags and CRC type of the blocks.
+            || path.strip_prefix('.').and_then(|path| path.split_once('.')).is_some_and(|(block, field)| {
+                matches!(block, "1" | "2" | "3") && matches!(field, "0" | "1" | "2" | "3")
+            })
+    };
+    let two = paths(two);
+    let same = |(path, value): &(String, Vec<u8>)| two.contains(&(path.clone(), value.clone()));
+    paths(one).into_iter().filter(same).map(|(path, _)| path).filter(|path| !constant(path)).collect()
+}
+
+#[test]
+fn two_bundles_of_one_author_share_no_field_beyond_those_listed() {
+    let elaine = Person::new("elaine");
+    let (mut jerry, mut kramer) = (Person::new("jerry"), Person::new("kramer"));
+    let bridge = Bridge::new("bridge.example");
+    let rng = &mut FixedRandom::new("share");
+    // Hour, lifetime and epoch say when; bridge domain and key say which service the author trusts.
+    let (same_day, any_day) = ([".0.6.0", ".0.7", ".carriage.1"], [".0.7"]);
+    for bridge in [None, Some(&bridge)] {
+        let service: &[&str] = if bridge.is_some() { &[".uplink.1", ".uplink.2"] } else { &[] };
+        for (first, second) in [(false, false), (true, true), (false, true)] {
+            let one = of_elaine(&elaine, &mut jerry, NOW_S, bridge, first, rng);
+            // To another recipient at the same hour, to another on another day, to the same on another day.
+            let other = of_elaine(&elaine, &mut kramer, NOW_S, bridge, second, rng);
+            let other_later = of_elaine(&elaine, &mut kramer, NOW_S + DAY_S, bridge, second, rng);
+            let later = of_elaine(&elaine, &mut jerry, NOW_S + DAY_S, bridge, second, rng);
+            assert_eq!(shared(&one, &other), [&same_day, service].concat());
+            assert_eq!(shared(&one, &other_later), [&any_day, service].concat());
+            assert_eq!(shared(&one, &later), [&any_day, service].concat());
+            // Nor do their sealed parts share a piece of any size that chance would not give.
+            for two in [&other, &other_later, &later] {
+                let pieces: std::collections::BTreeSet<&[u8]> = one.payload().windows(8).collect();
+                assert!(two.payload().windows(8).all(|piece| !pieces.contains(piece)));
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_tells_which_kind_of_key_a_bundle_is_sealed_to() {
+    let (elaine, mut jerry) = (Person::new("elaine"), Person::new("jerry"));
+    let rng = &mut FixedRandom::new("kind");
+    let prekey = of_elaine(&elaine, &mut jerry, NOW_S, None, false, rng);
+    let once = of_elaine(&elaine, &mut jerry, NOW_S, None, true, rng);
+    let names = |bundle: &Bundle| paths(bundle).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    assert_eq!(names(&prekey), names(&once));
+    assert_eq!(prekey.size(), once.size());
+    // Control: the same recipient on the same day is what can be linked, by the tag.
+    assert_eq!(shared(&prekey, &once), [".0.3.1", ".0.6.0", ".0.7", ".carriage.1"]);
 }
