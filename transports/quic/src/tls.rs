@@ -61,7 +61,7 @@ pub(crate) fn server_config(node: &NodeSecret) -> Result<ServerConfig, Error> {
         .with_client_cert_verifier(Arc::new(NodeVerifier::new()))
         .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(raw_key(node)?)));
     config.alpn_protocols = vec![ALPN.to_vec()];
-    // No resumption and no 0-RTT: early data can be replayed, and a ticket would outlive a key rotation.
+    // No resumption and no 0-RTT, each line by itself: early data can be replayed, and a ticket would outlive a key rotation.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;

@@ -34,7 +34,11 @@ fn config() -> QuicConfig {
 
 /// A socket on which nothing accepts by itself.
 fn parts(number: u8) -> Parts {
-    Parts::prepare(config(), node(number), Box::new(|| hello(true)), CancellationToken::new()).unwrap()
+    parts_with(config(), number)
+}
+
+fn parts_with(config: QuicConfig, number: u8) -> Parts {
+    Parts::prepare(config, node(number), Box::new(|| hello(true)), CancellationToken::new()).unwrap()
 }
 
 /// A QUIC client of the test's own making.

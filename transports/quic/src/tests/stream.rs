@@ -1,20 +1,26 @@
 //! Peers that speak QUIC and TLS as they should, and then something else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use pigeon_link::contract::step;
 use pigeon_link::{RawLink, Role};
 use quinn::{ClientConfig, Connection, ConnectionError, SendStream};
 
-use super::{foreign_client, handshake, node, parts};
+use super::{config, foreign_client, handshake, node, parts_with};
+use crate::QuicConfig;
 use crate::dial::raw_link;
 use crate::tls;
 use crate::transport::Parts;
 
 /// A link at this node, and the peer's connection below frames.
 async fn victim() -> (RawLink, Connection, Parts) {
-    let listener = parts(2);
+    victim_with(config()).await
+}
+
+async fn victim_with(config: QuicConfig) -> (RawLink, Connection, Parts) {
+    let listener = parts_with(config, 2);
     let client = foreign_client(ClientConfig::new(Arc::new(tls::client(&node(1)).unwrap())));
     let at = listener.announcement.listening();
     let (dialled, accepted) = handshake(&client, &listener.endpoint, at).await.unwrap();
@@ -66,10 +72,15 @@ async fn a_stream_that_ends_within_a_frame_closes_the_link() {
 /// A link with nothing to say stays: its peer hears from it now and then.
 #[tokio::test]
 async fn a_quiet_link_is_kept_alive() {
-    let (link, peer, _at) = victim().await;
+    // Far more than the few pings by which QUIC finds out how large packets may be.
+    const PINGS: u64 = 40;
+    let (link, peer, _at) =
+        victim_with(QuicConfig { keep_alive: Duration::from_millis(30), ..config() }).await;
+    let mut look = tokio::time::interval(Duration::from_millis(10));
     let heard = async {
-        while peer.stats().frame_rx.ping < 3 {
-            tokio::task::yield_now().await;
+        while peer.stats().frame_rx.ping < PINGS {
+            assert_eq!(peer.close_reason(), None);
+            look.tick().await;
         }
     };
     step("signs of life", heard).await;
