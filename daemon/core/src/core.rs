@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pigeon_bundle::{BundleId, Tag};
+use pigeon_bundle::{BundleId, Commitment, Reveal, Tag};
 use pigeon_proto::GoodbyeReason;
 
 use crate::action::Action;
 use crate::carriage::Carriage;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CatalogResult};
 use crate::clock::Clock;
 use crate::commits::Commits;
 use crate::config::CoreConfig;
@@ -23,6 +23,7 @@ use crate::partials::Partials;
 use crate::policy::{Policy, SprayAndFocus};
 use crate::quality::{self, Quality};
 use crate::random::Random;
+use crate::reveal::Source;
 use crate::session::Session;
 use crate::tombstones::{self, RECENT_MAX, Tombstones};
 use crate::trouble::{Flow, Trouble};
@@ -153,6 +154,18 @@ impl Core {
         self.clock.best(now).wall_s
     }
 
+    /// The r of a commitment if it is known in any way, even of a bundle never held: a message that comes over XMPP
+    /// and was cancelled is not to be delivered.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn reveal_of(&self, catalog: &dyn Catalog, commitment: &Commitment) -> CatalogResult<Option<Reveal>> {
+        match self.tombstones.cached(commitment) {
+            Some(reveal) => Ok(Some(reveal)),
+            None => self.commits.tombstone(catalog, commitment),
+        }
+    }
+
     fn dispatch(&mut self, cx: &mut Context<'_>, event: Event) -> Flow {
         match event {
             Event::Started => self.start(cx),
@@ -180,7 +193,8 @@ impl Core {
             Event::Committed { token, result } => self.committed(cx, token, result),
             Event::Submitted { bundle } => self.submitted(cx, bundle),
             Event::Opened { bundle, outcome } => self.opened(cx, bundle, outcome),
-            Event::Revealed { reveals } => self.revealed(cx, &reveals),
+            Event::Revealed { reveals } => self.revealed(cx, &reveals, Source::Mailbox),
+            Event::Cancelled { reveals } => self.revealed(cx, &reveals, Source::Author),
             Event::RevealConfirmed { reveals } => {
                 self.reveal_confirmed(cx, &reveals);
                 Ok(())

@@ -172,6 +172,11 @@ pub enum Event {
         /// The r of each.
         reveals: Vec<Reveal>,
     },
+    /// The author of these cancels them: neighbours hear of it at once, and the bridge as soon as it can be reached.
+    Cancelled {
+        /// The r of each.
+        reveals: Vec<Reveal>,
+    },
     /// The bridge confirmed a `RevealToBridge`; it is not repeated after that.
     RevealConfirmed {
         /// The r of each.

@@ -23,21 +23,20 @@ pub(crate) enum Source {
     Recipient,
     /// The bridge, or a receipt of ours.
     Mailbox,
+    /// This node wrote the message and cancels it: links hear of it at once, the bridge is told like by a recipient.
+    Author,
     /// A neighbour.
     Link(LinkId),
 }
 
 impl Core {
-    pub(crate) fn revealed(&mut self, cx: &mut Context<'_>, reveals: &[Reveal]) -> Flow {
-        reveals.iter().try_for_each(|reveal| self.learn(cx, *reveal, Source::Mailbox))
+    pub(crate) fn revealed(&mut self, cx: &mut Context<'_>, reveals: &[Reveal], source: Source) -> Flow {
+        reveals.iter().try_for_each(|reveal| self.learn(cx, *reveal, source))
     }
 
     /// The r of a commitment, if it is known in any way.
     pub(crate) fn tombstone(&self, cx: &Context<'_>, commitment: &Commitment) -> Flow<Option<Reveal>> {
-        match self.tombstones.cached(commitment) {
-            Some(reveal) => Ok(Some(reveal)),
-            None => Ok(self.commits.tombstone(cx.catalog, commitment)?),
-        }
+        Ok(self.reveal_of(cx.catalog, commitment)?)
     }
 
     pub(crate) fn learn(&mut self, cx: &mut Context<'_>, reveal: Reveal, source: Source) -> Flow {
@@ -105,7 +104,7 @@ impl Core {
             self.tombstones.bury(*id, commitment);
             ops.push(self.removal(cx, *id, reason));
         }
-        if source == Source::Recipient && uplink {
+        if matches!(source, Source::Recipient | Source::Author) && uplink {
             self.tombstones.owe_bridge(ForBridge { reveal, expires_s });
             ops.push(self.owed_op());
         }

@@ -1,6 +1,6 @@
 //! Up to the bridge, and what it is told.
 
-use pigeon_core::{Core, Event};
+use pigeon_core::{Catalog, Core, Event};
 
 use crate::support::pool::message;
 use crate::world::{World, instant};
@@ -22,6 +22,43 @@ fn reveals_for_the_bridge_survive_a_restart_until_confirmed() {
     world.event(1, Event::RevealConfirmed { reveals: vec![reveal] });
     world.event(1, Event::UplinkDown);
     world.event(1, Event::UplinkUp);
+    assert!(world.told_bridge.is_empty());
+}
+
+/// What an author cancels goes from every node it meets, and the bridge hears of it until it confirms.
+#[test]
+fn a_cancelled_message_is_purged_everywhere_and_the_bridge_is_told() {
+    let mut world = World::new(3);
+    let id = world.submit(0, 0, 0);
+    let reveal = message(0, 0).reveal;
+    let link = world.link(0, 1);
+    world.cut(link);
+    assert!(world.copies(&id)[1].is_some());
+    world.event(0, Event::Cancelled { reveals: vec![reveal] });
+    assert_eq!(world.copies(&id)[0], None);
+    world.link(0, 1);
+    assert_eq!(world.copies(&id), [None, None, None]);
+    // Kept over a restart, told on every uplink until confirmed.
+    world.nodes[0].core = Core::new(instant(), [9; 32]);
+    world.event(0, Event::Started);
+    assert!(world.told_bridge.is_empty());
+    world.event(0, Event::UplinkUp);
+    assert_eq!(world.told_bridge.pop(), Some((0, reveal)));
+    // A node that never held it knows r all the same, and says so to its mailbox.
+    world.link(1, 2);
+    let commitment = message(0, 0).bundle.commitment();
+    let known = world.nodes[2].core.reveal_of(&world.nodes[2].catalog, &commitment).unwrap();
+    assert_eq!(known, Some(reveal));
+    assert_eq!(world.nodes[2].catalog.tombstone(&commitment).unwrap(), None);
+}
+
+/// The author's receipt is no cancellation: the recipient tells the bridge.
+#[test]
+fn what_a_receipt_reveals_is_not_the_author_s_to_tell_the_bridge() {
+    let mut world = World::new(1);
+    world.submit(0, 0, 0);
+    world.event(0, Event::UplinkUp);
+    world.event(0, Event::Revealed { reveals: vec![message(0, 0).reveal] });
     assert!(world.told_bridge.is_empty());
 }
 
