@@ -71,6 +71,9 @@ pub struct Account {
     pub ca_file: Option<PathBuf>,
     /// The bridge's domain, such as `bridge.example.org`.
     pub bridge: String,
+    /// The bridge's Ed25519 key in hex. Default: the first one seen is pinned. Set it to accept another one.
+    #[serde(default)]
+    pub bridge_key: Option<String>,
 }
 
 /// The QUIC transport and mDNS-SD.
@@ -259,7 +262,23 @@ impl Config {
         if self.store.quota_bytes < 1 << 20 {
             return value("store.quota_bytes", &self.store.quota_bytes, "must be at least 1048576 (1 MiB)");
         }
+        if self.name.chars().any(char::is_control) {
+            return value("name", &self.name.escape_debug(), "must not hold control characters");
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
+            let filter = format!("{:?} ({error})", self.log.filter);
+            return value(
+                "log.filter",
+                &filter,
+                "must be a tracing filter such as info or pigeon_quic=debug,info",
+            );
+        }
         if let Some(account) = &self.account {
+            if let Err(error) = std::fs::File::open(&account.password_file) {
+                let file = format!("{:?} ({error})", account.password_file);
+                let rule = "must be a file that the daemon can read, with the password on its first line";
+                return value("account.password_file", &file, rule);
+            }
             let bare =
                 account.jid.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
             if !bare || account.jid.contains('/') || account.jid.len() > JID_LEN_MAX {
@@ -306,8 +325,14 @@ mod tests {
         assert!(parse("nmae = 'x'").unwrap_err().contains("nmae"));
         assert!(parse("[carry]\nlifetime_h = 721").unwrap_err().starts_with("carry.lifetime_h = 721"));
         assert!(parse("name = ''").unwrap_err().starts_with("name"));
-        let jid = parse("[account]\njid='elaine'\npassword_file='p'\nbridge='b'").unwrap_err();
+        let jid = parse("[account]\njid='elaine'\npassword_file='/dev/null'\nbridge='b'").unwrap_err();
         assert!(jid.starts_with("account.jid = elaine"), "{jid}");
+        assert!(parse("[log]\nfilter = '=='").unwrap_err().starts_with("log.filter"));
+        assert!(
+            parse("name = 'a\\nb'").is_ok() && parse("name = \"a\\nb\"").unwrap_err().starts_with("name")
+        );
+        let file = parse("[account]\njid='e@x.org'\npassword_file='/nonexistent'\nbridge='b'").unwrap_err();
+        assert!(file.starts_with("account.password_file"), "{file}");
         assert!(parse("clock = 'sometimes'").unwrap_err().contains("line 1"));
     }
 

@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pigeon_bundle::{Identity, NodeSecret, SecretRandom};
 use zeroize::Zeroizing;
@@ -76,29 +77,26 @@ pub fn identity(dir: &Path, rng: &mut dyn SecretRandom) -> Result<Identity, KeyE
     Ok(identity)
 }
 
-/// Reads the node key in `dir` if it is younger than `lifetime_s`, or makes a new one.
+/// Reads the node key in `dir` if it is younger than `lifetime_s`, or makes a new one. Gives its age too.
 ///
 /// # Errors
 /// As [`identity`].
-pub fn node_secret(dir: &Path, lifetime_s: u64, rng: &mut dyn SecretRandom) -> Result<NodeSecret, KeyError> {
+pub fn node_secret(
+    dir: &Path,
+    lifetime_s: u64,
+    rng: &mut dyn SecretRandom,
+) -> Result<(NodeSecret, Duration), KeyError> {
     let path = dir.join(NODE_FILE);
-    let young = std::fs::metadata(&path)
-        .and_then(|meta| meta.modified())
-        .is_ok_and(|made| made.elapsed().is_ok_and(|age| age.as_secs() < lifetime_s));
-    if young && let Some(secret) = read::<32>(&path, "node")? {
-        return Ok(NodeSecret::from_secret_bytes(&secret));
+    let made = std::fs::metadata(&path).and_then(|meta| meta.modified()).ok();
+    let age = made.and_then(|made| made.elapsed().ok()).filter(|age| age.as_secs() < lifetime_s);
+    if let Some(age) = age
+        && let Some(secret) = read::<32>(&path, "node")?
+    {
+        return Ok((NodeSecret::from_secret_bytes(&secret), age));
     }
-    new_node_secret(dir, rng)
-}
-
-/// Makes a new node key and keeps it in place of the old one.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn new_node_secret(dir: &Path, rng: &mut dyn SecretRandom) -> Result<NodeSecret, KeyError> {
     let secret = NodeSecret::generate(rng);
-    write(&dir.join(NODE_FILE), "node", secret.to_secret_bytes().as_ref())?;
-    Ok(secret)
+    write(&path, "node", secret.to_secret_bytes().as_ref())?;
+    Ok((secret, Duration::ZERO))
 }
 
 /// `pigeon-KIND-key 1 HEX\n`
@@ -180,8 +178,8 @@ mod tests {
     #[test]
     fn a_node_key_older_than_its_lifetime_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let first = node_secret(dir.path(), 3600, &mut OsRandom).unwrap().key();
-        assert_eq!(node_secret(dir.path(), 3600, &mut OsRandom).unwrap().key(), first);
-        assert_ne!(node_secret(dir.path(), 0, &mut OsRandom).unwrap().key(), first);
+        let first = node_secret(dir.path(), 3600, &mut OsRandom).unwrap().0.key();
+        assert_eq!(node_secret(dir.path(), 3600, &mut OsRandom).unwrap().0.key(), first);
+        assert_ne!(node_secret(dir.path(), 0, &mut OsRandom).unwrap().0.key(), first);
     }
 }

@@ -1,5 +1,7 @@
 //! One authenticated link: a task that reads frames for the core, a task that writes what the core sends.
 
+use std::time::Duration;
+
 use pigeon_core::{Event as CoreEvent, LinkId};
 use pigeon_link::Link;
 use pigeon_proto::{Frame, GoodbyeReason};
@@ -10,6 +12,9 @@ use crate::input::Input;
 
 /// Frames that wait to be written. The core's windows keep far below; a link that reaches it is closed.
 const FRAMES_OUT_MAX: usize = 1_024;
+
+/// How long a goodbye may take to be sent.
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
 /// The shell's end of a link.
 pub struct LinkHandle {
@@ -31,7 +36,13 @@ impl LinkHandle {
     pub fn close(&self, reason: GoodbyeReason) {
         if self.frames.try_send(Frame::Goodbye(reason)).is_err() {
             self.stop.cancel();
+            return;
         }
+        // A peer that does not read would keep the goodbye, and with it the link, waiting for ever.
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(GOODBYE_MAX) => stop.cancel() }
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! The daemon as a whole: opens what lasts, starts the tasks, stops them in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pigeon_bundle::SecretRandom;
 use pigeon_core::{Catalog, Core, CoreConfig, Entry, StoreOp};
@@ -17,7 +18,7 @@ use crate::clock::{Clock, mono_ms};
 use crate::config::{CarryFor, Config};
 use crate::connectivity;
 use crate::events::{EventLog, event};
-use crate::input::{INPUTS_MAX, Input};
+use crate::input::INPUTS_MAX;
 use crate::keys::{self, KeyError};
 use crate::mailbox::{Mailbox, MailboxError, run_calendar, run_opener};
 use crate::neighbours::Neighbours;
@@ -29,6 +30,12 @@ use crate::uplink::{Uplink, UplinkError, UplinkState};
 
 /// Entries rewritten in one transaction.
 const COPIES_PAGE: usize = 32;
+/// Room for records in the smallest store, bytes.
+const RECORDS_MIN: u64 = 16 << 20;
+/// How long clients may take to go when the daemon stops.
+const CLIENTS_MAX: Duration = Duration::from_secs(2);
+/// How long the tasks may take.
+const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -68,10 +75,9 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
     let key_dir = config.data_dir.join("keys");
     keys::private_dir(&key_dir)?;
     let socket = Socket::bind(&config.socket).await?;
+    // The store's lock comes before the keys: two daemons on one data_dir must not make an identity each.
+    let (store, recovery) = Store::open(&config.data_dir.join("store"), store_options(&config))?;
     let identity = keys::identity(&key_dir, &mut OsRandom)?;
-    let options =
-        StoreOptions { cache_bytes: config.store.cache_bytes, quota_bytes: config.store.quota_bytes };
-    let (store, recovery) = Store::open(&config.data_dir.join("store"), options)?;
     let went_back = recovery.lost_transactions > 0 || recovery.set_aside.is_some();
     let recovery = if recovery.is_healthy() { String::new() } else { recovery.to_string() };
     if !recovery.is_empty() {
@@ -107,12 +113,21 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
     let workers =
         Workers { opener, uplink, transports: transports.clone(), neighbours: neighbours.clone(), notices };
     let core = Core::new(core_config(&config), seed());
-    tasks.spawn(
-        Shell::new(core, store.clone(), clock.clone(), workers, inputs.clone())
-            .run(shell_inputs, cancel.clone()),
-    );
+    let shell = Shell::new(core, store.clone(), clock.clone(), workers, inputs.clone());
+    let shell = tokio::spawn({
+        // Without the shell nothing works: however it ends, the daemon ends.
+        let (cancel, ends) = (cancel.clone(), cancel.clone().drop_guard());
+        async move {
+            shell.run(shell_inputs, cancel).await;
+            drop(ends);
+        }
+    });
 
-    mailbox.refresh().await?;
+    match mailbox.refresh().await {
+        // A full store on the day of a renewal: the card that is held does for a while.
+        Err(error) if mailbox.card().is_some() => tracing::error!(%error, "the card could not be renewed"),
+        refreshed => drop(refreshed?),
+    }
     mailbox.reveal_again().await?;
     tasks.spawn(run_calendar(mailbox.clone(), cancel.clone()));
     if let Some(account) = config.account.clone() {
@@ -129,7 +144,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
             let _ = session.await;
         });
     }
-    tasks.spawn(keep_transports(
+    tasks.spawn(transports::run(
         transports.clone(),
         config.clone(),
         clock.clone(),
@@ -156,7 +171,10 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
     let served = serve(socket, service, &config, cancel.clone()).await;
     cancel.cancel();
     tasks.close();
-    tasks.wait().await;
+    if tokio::time::timeout(STOP_MAX, tasks.wait()).await.is_err() {
+        tracing::warn!("some tasks did not end in time and are dropped");
+    }
+    shell.await?;
     tokio::task::spawn_blocking(move || store.close()).await??;
     tracing::info!("stopped");
     served
@@ -190,25 +208,23 @@ async fn serve(
     let guard = Guard::new(&config.api.allow_uids);
     let Some(listener) = socket.listener.take() else { return Ok(()) };
     let server = PigeonServer::with_interceptor(service, move |request| guard.check(request));
-    tonic::transport::Server::builder()
+    let served = tonic::transport::Server::builder()
         .add_service(server)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), cancel.cancelled())
-        .await?;
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), cancel.clone().cancelled_owned());
+    tokio::select! {
+        served = served => served?,
+        // A client that connected and says nothing would keep the server waiting for ever.
+        () = async { cancel.cancelled().await; tokio::time::sleep(CLIENTS_MAX).await } => {}
+    }
     Ok(())
 }
 
-async fn keep_transports(
-    transports: Arc<Transports>,
-    config: Arc<Config>,
-    clock: Clock,
-    inputs: mpsc::Sender<Input>,
-    network: watch::Receiver<u64>,
-    cancel: CancellationToken,
-) {
-    if let Err(error) = transports::run(transports.clone(), config, clock, inputs, network, cancel).await {
-        tracing::error!(%error, "no neighbours will be found");
-        transports.problem(error.to_string());
-    }
+/// The store also holds inbox, outbox and contacts: it gets room for them beyond what the core may fill with bundles,
+/// so that carried mail never keeps own messages from being written.
+fn store_options(config: &Config) -> StoreOptions {
+    let quota_bytes = config.store.quota_bytes;
+    let records = (quota_bytes / 4).max(RECORDS_MIN);
+    StoreOptions { cache_bytes: config.store.cache_bytes, quota_bytes: quota_bytes.saturating_add(records) }
 }
 
 fn core_config(config: &Config) -> CoreConfig {
@@ -217,7 +233,7 @@ fn core_config(config: &Config) -> CoreConfig {
         carriage_open: config.carry.whose == CarryFor::All,
         daily_bytes: config.carry.daily_bytes,
         daily_bundles: config.carry.daily_bundles,
-        reveal_delay_ms_max: config.privacy.reveal_delay_s_max * 1000,
+        reveal_delay_ms_max: config.privacy.reveal_delay_s_max.saturating_mul(1000),
         ..CoreConfig::default()
     }
 }

@@ -21,6 +21,8 @@ use crate::random::OsRandom;
 
 /// A network that has just changed is looked at again after this: addresses come a little after the link.
 const SETTLE: Duration = Duration::from_millis(100);
+/// A transport that does not start is tried again after this.
+const RESTART: Duration = Duration::from_secs(30);
 
 /// Why no transport runs.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +113,8 @@ impl Default for Transports {
     }
 }
 
-/// Keeps the transports running until `cancel`: pokes them when the network changes, rotates the node key.
+/// Keeps the transports running until `cancel`: pokes them when the network changes, rotates the node key, and tries
+/// again where they do not start.
 pub async fn run(
     transports: Arc<Transports>,
     config: Arc<Config>,
@@ -119,45 +122,63 @@ pub async fn run(
     inputs: mpsc::Sender<Input>,
     mut network: watch::Receiver<u64>,
     cancel: CancellationToken,
-) -> Result<(), TransportError> {
+) {
     if !config.quic.enabled {
-        cancel.cancelled().await;
-        return Ok(());
+        return;
     }
     let keys = config.data_dir.join("keys");
     let lifetime = Duration::from_secs(u64::from(config.quic.rotate_h) * 3_600);
-    let mut secret = keys::node_secret(&keys, lifetime.as_secs(), &mut OsRandom)?;
-    loop {
+    while !cancel.is_cancelled() {
         let stop = CancellationToken::new();
-        let own = secret.key();
-        let quic = start(&config, &clock, secret, stop.clone(), inputs.clone())?;
-        *transports.running.write().unwrap_or_else(PoisonError::into_inner) =
-            Some(Running { own, quic: quic.clone() });
-        transports.ready();
-        let rotate = tokio::time::sleep(lifetime);
-        tokio::pin!(rotate);
-        let stopping = loop {
-            tokio::select! {
-                () = cancel.cancelled() => break true,
-                () = &mut rotate => break false,
-                changed = network.changed() => {
-                    if changed.is_err() {
-                        // No netlink here: the transport's own interface check has to do.
-                        tokio::select! { () = cancel.cancelled() => break true, () = &mut rotate => break false }
-                    }
-                    tokio::time::sleep(SETTLE).await;
-                    network.mark_unchanged();
-                    quic.poke();
-                }
+        // A key older than its lifetime is replaced here, at start and at each rotation.
+        let started = keys::node_secret(&keys, lifetime.as_secs(), &mut OsRandom)
+            .map_err(TransportError::from)
+            .and_then(|(secret, age)| {
+                let own = secret.key();
+                let quic = start(&config, &clock, secret, stop.clone(), inputs.clone())?;
+                Ok((Running { own, quic }, age))
+            });
+        let (running, age) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                tracing::error!(%error, "no neighbours can be found; trying again");
+                transports.problem(error.to_string());
+                tokio::select! { () = cancel.cancelled() => {}, () = tokio::time::sleep(RESTART) => {} }
+                continue;
             }
         };
+        let quic = running.quic.clone();
+        *transports.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running);
+        transports.ready();
+        poke_until_rotation(&quic, lifetime.saturating_sub(age), &mut network, &cancel).await;
         quic.shutdown().await;
         stop.cancel();
-        if stopping {
-            return Ok(());
+    }
+}
+
+/// Returns when the node key is due for rotation, or at `cancel`.
+async fn poke_until_rotation(
+    quic: &QuicTransport,
+    lifetime: Duration,
+    network: &mut watch::Receiver<u64>,
+    cancel: &CancellationToken,
+) {
+    let rotate = tokio::time::sleep(lifetime);
+    tokio::pin!(rotate);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = &mut rotate => {
+                tracing::info!("rotating the node key");
+                return;
+            }
+            // Without netlink this never comes, and the transport's own look at the interfaces has to do.
+            Ok(()) = network.changed() => {
+                tokio::time::sleep(SETTLE).await;
+                network.mark_unchanged();
+                quic.poke();
+            }
         }
-        tracing::info!("rotating the node key");
-        secret = keys::new_node_secret(&keys, &mut OsRandom)?;
     }
 }
 

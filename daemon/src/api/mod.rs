@@ -98,6 +98,7 @@ impl Pigeon for Service {
         let mailbox = self.mailbox.clone();
         let replies = request
             .into_inner()
+            .take_until(self.cancel.clone().cancelled_owned())
             .map(move |request| {
                 let mailbox = mailbox.clone();
                 async move {

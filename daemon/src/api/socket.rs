@@ -1,7 +1,7 @@
 //! The Unix socket: who may connect, and how it appears and goes.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +20,14 @@ pub enum SocketError {
     )]
     InUse {
         /// The socket.
+        path: PathBuf,
+    },
+    /// Something else is there.
+    #[error(
+        "{path} is there and is no socket\nhelp: `socket` in the config names a file that the daemon makes; choose another path"
+    )]
+    NoSocket {
+        /// What is there.
         path: PathBuf,
     },
     /// The system refused.
@@ -50,16 +58,18 @@ impl Socket {
     /// A living daemon there, or a path that cannot be used.
     pub async fn bind(path: &Path) -> Result<Self, SocketError> {
         let io = |action| move |source| SocketError::Io { action, path: path.to_owned(), source };
-        if let Some(dir) = path.parent().filter(|dir| !dir.exists()) {
-            crate::keys::private_dir(dir).map_err(|e| SocketError::Io {
-                action: "making the folder of",
-                path: path.to_owned(),
-                source: io::Error::other(e),
-            })?;
+        if let Some(dir) = path.parent() {
+            // Open to all: the socket itself says who may use it.
+            std::fs::create_dir_all(dir).map_err(io("making the folder of"))?;
         }
-        if path.exists() {
-            if UnixStream::connect(path).await.is_ok() {
-                return Err(SocketError::InUse { path: path.to_owned() });
+        if let Ok(there) = std::fs::symlink_metadata(path) {
+            if !there.file_type().is_socket() {
+                return Err(SocketError::NoSocket { path: path.to_owned() });
+            }
+            match UnixStream::connect(path).await {
+                // Nobody listens: a daemon died there.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                _ => return Err(SocketError::InUse { path: path.to_owned() }),
             }
             std::fs::remove_file(path).map_err(io("removing the stale socket"))?;
         }
@@ -127,6 +137,10 @@ mod tests {
         assert!(!path.exists());
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap()); // what kill -9 leaves
         Socket::bind(&path).await.unwrap();
+        let file = dir.path().join("diary.txt");
+        std::fs::write(&file, "precious").unwrap();
+        assert!(matches!(Socket::bind(&file).await, Err(SocketError::NoSocket { .. })));
+        assert_eq!(std::fs::read(&file).unwrap(), b"precious");
     }
 
     #[test]

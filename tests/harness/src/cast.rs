@@ -110,12 +110,7 @@ impl Actor {
     ///
     /// # Errors
     /// When it does not happen within `patience`.
-    pub fn wait(
-        &self,
-        patience: Duration,
-        what: &str,
-        matches: impl Fn(&Event) -> bool,
-    ) -> Result<Event> {
+    pub fn wait(&self, patience: Duration, what: &str, matches: impl Fn(&Event) -> bool) -> Result<Event> {
         self.node.watch().wait_for(patience, &format!("{}: {what}", self.name()), matches)
     }
 }

@@ -3,33 +3,40 @@
 //! A bundle counts as uplinked only on the bridge's signed verdict. What has no verdict is sent again: after a while,
 //! and after every reconnect, because the core re-queues it.
 
+mod bridge;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pigeon_bundle::{BridgeCard, Bundle, BundleId, Card, Verdict, VerdictCode};
+use pigeon_bundle::{Bundle, BundleId, Reveal, Verdict, VerdictCode};
 use pigeon_core::{Catalog, Event as CoreEvent};
 use pigeon_proto::api::{Event, Uplink as UplinkStatus};
 use pigeon_store::Store;
-use pigeon_xmpp::{ClientConfig, ClientEvent, ClientHandle, OfflineReason, Secret, spawn_client};
+use pigeon_xmpp::{
+    ClientConfig, ClientEvent, ClientHandle, OfflineReason, REVEALS_MAX, Secret, spawn_client,
+};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Account;
 use crate::events::{EventLog, event};
 use crate::input::{Input, UplinkCommand};
-use crate::mailbox::{Arrival, Mailbox, MailboxError};
+use crate::mailbox::{Arrival, Mailbox};
+use bridge::{Answer, Introducer};
 
 /// An upload without a verdict is sent again after this, then after twice as long, and so on.
 const VERDICT_WAIT: Duration = Duration::from_secs(10);
 const VERDICT_WAIT_MAX: Duration = Duration::from_secs(300);
 /// A failing store is asked again after this.
 const KEEP_RETRY: Duration = Duration::from_secs(5);
-/// A bridge that does not answer at login is asked again after this.
-const INTRODUCTION_RETRY: Duration = Duration::from_secs(5);
-/// A registration is renewed when it lapses within this.
-const RENEW_S: u64 = 30 * 86_400;
+/// A question that the bridge did not answer is asked again after this, then after twice as long, and so on.
+const QUESTION_WAIT: Duration = Duration::from_secs(5);
+const QUESTION_WAIT_MAX: Duration = Duration::from_secs(300);
+/// The registration is renewed this often while the session lasts; the bridge keeps it for months.
+const RENEWAL: Duration = Duration::from_secs(24 * 3_600);
 
 /// The uplink's state for `pigeon status`. Cloning gives another handle.
 #[derive(Debug, Clone, Default)]
@@ -87,6 +94,27 @@ struct Pending {
     again_at: Instant,
 }
 
+/// When to ask the bridge again.
+struct Question {
+    wait: Duration,
+    at: Option<Instant>,
+}
+
+impl Question {
+    fn ask_now(&mut self) {
+        *self = Self { wait: QUESTION_WAIT, at: Some(Instant::now()) };
+    }
+
+    fn ask_later(&mut self) {
+        self.at = Some(Instant::now() + self.wait);
+        self.wait = (self.wait * 2).min(QUESTION_WAIT_MAX);
+    }
+
+    fn is_due(&self) -> bool {
+        self.at.is_some_and(|at| at <= Instant::now())
+    }
+}
+
 /// What is known of the bridge in this session.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Bridge {
@@ -101,6 +129,13 @@ struct Driver {
     client: ClientHandle,
     bridge: Bridge,
     pending: BTreeMap<BundleId, Pending>,
+    introducer: Introducer,
+    introduction: Question,
+    /// Tombstones that the bridge has not confirmed, and when to tell it.
+    owed: Vec<Reveal>,
+    telling: Question,
+    asked: JoinSet<Answer>,
+    cancel: CancellationToken,
 }
 
 impl Uplink {
@@ -132,8 +167,27 @@ impl Uplink {
             s.bridge = self.mailbox.bridge().map(|card| card.domain().to_owned()).unwrap_or_default();
         });
         let (client, events) = spawn_client(config, cancel.clone())?;
-        let driver = Driver { uplink: self, client, bridge: Bridge::Unknown, pending: BTreeMap::new() };
-        Ok(tokio::spawn(driver.run(events, commands, network, cancel)))
+        let introducer = Introducer {
+            account: account.clone(),
+            client: client.clone(),
+            mailbox: self.mailbox.clone(),
+            events: self.events.clone(),
+            state: self.state.clone(),
+        };
+        let quiet = || Question { wait: QUESTION_WAIT, at: None };
+        let driver = Driver {
+            uplink: self,
+            client,
+            bridge: Bridge::Unknown,
+            pending: BTreeMap::new(),
+            introducer,
+            introduction: quiet(),
+            owed: Vec::new(),
+            telling: quiet(),
+            asked: JoinSet::new(),
+            cancel,
+        };
+        Ok(tokio::spawn(driver.run(events, commands, network)))
     }
 }
 
@@ -152,23 +206,15 @@ impl Driver {
         mut events: mpsc::Receiver<ClientEvent>,
         mut commands: mpsc::UnboundedReceiver<UplinkCommand>,
         mut network: watch::Receiver<u64>,
-        cancel: CancellationToken,
     ) {
-        let mut introduce_at: Option<Instant> = None;
         let mut card_changes = self.uplink.mailbox.card_changes();
+        let cancel = self.cancel.clone();
         loop {
-            let wake = self.pending.values().map(|p| p.again_at).chain(introduce_at).min();
+            let questions = [self.introduction.at, self.telling.at];
+            let wake = self.pending.values().map(|p| p.again_at).chain(questions.into_iter().flatten()).min();
             tokio::select! {
                 () = cancel.cancelled() => break,
                 event = events.recv() => match event {
-                    Some(ClientEvent::Online { .. }) => {
-                        self.online();
-                        introduce_at = Some(Instant::now());
-                    }
-                    Some(ClientEvent::Offline { reason }) => {
-                        introduce_at = None;
-                        self.offline(&reason).await;
-                    }
                     Some(event) => self.session_event(event).await,
                     None => break,
                 },
@@ -176,21 +222,59 @@ impl Driver {
                     Some(command) => self.command(command).await,
                     None => break,
                 },
+                Some(answer) = self.asked.join_next() => match answer {
+                    Ok(answer) => self.answered(answer).await,
+                    Err(error) => tracing::error!(%error, "a question to the bridge broke down"),
+                },
                 Ok(()) = network.changed() => self.client.poke(),
                 Ok(()) = card_changes.changed() => {
                     if self.bridge == Bridge::Ready {
-                        introduce_at = Some(Instant::now());
+                        self.introduction.ask_now();
                     }
                 }
-                () = sleep_until(wake), if wake.is_some() => {
-                    if introduce_at.is_some_and(|at| at <= Instant::now()) {
-                        introduce_at = self.introduce().await;
-                    }
-                    self.upload_again().await;
-                }
+                () = sleep_until(wake), if wake.is_some() => self.on_time().await,
             }
         }
         self.client.shutdown().await;
+    }
+
+    async fn on_time(&mut self) {
+        if self.introduction.is_due() {
+            self.introduction.at = None;
+            self.asked.spawn(self.introducer.clone().introduce());
+        }
+        if self.telling.is_due() {
+            self.telling.at = None;
+            for reveals in self.owed.chunks(REVEALS_MAX) {
+                self.asked.spawn(self.introducer.clone().reveal(reveals.to_vec()));
+            }
+            self.owed.clear();
+        }
+        self.upload_again().await;
+    }
+
+    async fn answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Introduced(Ok(())) => {
+                self.introduction = Question { wait: QUESTION_WAIT, at: Some(Instant::now() + RENEWAL) };
+                if std::mem::replace(&mut self.bridge, Bridge::Ready) == Bridge::Unknown {
+                    self.core(CoreEvent::UplinkUp).await;
+                }
+            }
+            Answer::Introduced(Err(problem)) => {
+                tracing::warn!(problem, "the bridge is not usable yet");
+                self.uplink.state.set(|s| s.problem = problem);
+                self.introduction.ask_later();
+            }
+            Answer::Revealed { reveals, taken: true } => {
+                self.telling.wait = QUESTION_WAIT;
+                self.core(CoreEvent::RevealConfirmed { reveals }).await;
+            }
+            Answer::Revealed { reveals, taken: false } => {
+                self.owed.extend(reveals);
+                self.telling.ask_later();
+            }
+        }
     }
 
     fn online(&self) {
@@ -204,6 +288,12 @@ impl Driver {
     async fn offline(&mut self, reason: &OfflineReason) {
         let was_ready = std::mem::replace(&mut self.bridge, Bridge::Unknown) == Bridge::Ready;
         self.pending.clear();
+        // What was asked of this session has no answer; the core tells again what it owes with the next `UplinkUp`.
+        self.asked.abort_all();
+        while self.asked.join_next().await.is_some() {}
+        self.introduction.at = None;
+        self.telling.at = None;
+        self.owed.clear();
         let detail = reason.to_string();
         let news = self.uplink.state.get().problem != detail;
         self.uplink.state.set(|s| {
@@ -219,75 +309,6 @@ impl Driver {
         }
     }
 
-    /// Pins the bridge's card and registers ours. Gives the time to try again where that did not work.
-    async fn introduce(&mut self) -> Option<Instant> {
-        match self.try_introduce().await {
-            Ok(()) => {
-                self.bridge = Bridge::Ready;
-                self.core(CoreEvent::UplinkUp).await;
-                None
-            }
-            Err(problem) => {
-                tracing::warn!(problem, "the bridge is not usable yet");
-                self.uplink.state.set(|s| s.problem = problem);
-                Some(Instant::now() + INTRODUCTION_RETRY)
-            }
-        }
-    }
-
-    async fn try_introduce(&self) -> Result<(), String> {
-        let domain = &self.uplink.account.bridge;
-        let bytes =
-            self.client.bridge_card().await.map_err(|e| format!("the bridge {domain} gives no card: {e}"))?;
-        let card = BridgeCard::parse(&bytes)
-            .map_err(|e| format!("the card of the bridge {domain} does not hold: {e}"))?;
-        if card.domain() != domain.as_str() {
-            return Err(format!(
-                "the bridge {domain} shows a card for {}; check account.bridge",
-                card.domain()
-            ));
-        }
-        self.pin(card).await?;
-        let Some(own) = self.uplink.mailbox.card() else {
-            return Err("this node has no card yet, because it does not know the day".to_owned());
-        };
-        self.register(&own).await
-    }
-
-    async fn pin(&self, card: BridgeCard) -> Result<(), String> {
-        let mailbox = &self.uplink.mailbox;
-        match mailbox.bridge() {
-            Some(pinned) if pinned.as_bytes() == card.as_bytes() => return Ok(()),
-            Some(pinned) if pinned.key() != card.key() => {
-                return Err(format!(
-                    "the bridge {} shows another key than the pinned one: ask its operator; nothing is sent to it until then",
-                    card.domain()
-                ));
-            }
-            _ => {}
-        }
-        let domain = card.domain().to_owned();
-        mailbox.pin_bridge(card).await.map_err(|e| e.to_string())?;
-        self.uplink.state.set(|s| s.bridge.clone_from(&domain));
-        self.uplink.events.push(Event { detail: domain, ..event("bridge_pinned") });
-        Ok(())
-    }
-
-    async fn register(&self, own: &Card) -> Result<(), String> {
-        let until = self
-            .client
-            .register(own.as_bytes())
-            .await
-            .map_err(|e| format!("the bridge does not register this node's card: {e}"))?;
-        self.uplink.state.set(|s| {
-            s.registered = true;
-            s.problem.clear();
-        });
-        self.uplink.events.push(Event { detail: until.to_string(), ..event("uplink_registered") });
-        tracing::info!(until, renew_before_s = RENEW_S, "registered with the bridge");
-        Ok(())
-    }
-
     async fn command(&mut self, command: UplinkCommand) {
         match command {
             UplinkCommand::Upload(id) => {
@@ -298,30 +319,40 @@ impl Driver {
                 }
             }
             UplinkCommand::Reveal(reveals) => {
-                let bytes: Vec<[u8; 32]> = reveals.iter().map(|r| r.0).collect();
-                match self.client.reveal(&bytes).await {
-                    Ok(()) => self.core(CoreEvent::RevealConfirmed { reveals }).await,
-                    Err(error) => {
-                        tracing::info!(%error, "the bridge did not take a tombstone; it is told again later");
-                    }
-                }
+                self.asked.spawn(self.introducer.clone().reveal(reveals));
             }
         }
     }
 
     async fn upload(&mut self, id: BundleId) {
-        match self.uplink.store.bundle(&id) {
-            Ok(Some(bundle)) => {
-                // Offline or busy: it stays pending, and goes up again after its wait or with the next session.
-                if let Err(error) = self.client.upload(bundle.as_bytes().clone(), id.to_string()).await {
-                    tracing::debug!(bundle = %id, %error, "not uploaded now");
-                }
-            }
+        let bundle = match self.uplink.store.bundle(&id) {
+            Ok(Some(bundle)) => bundle,
             Ok(None) => {
                 self.pending.remove(&id); // purged meanwhile
+                return;
             }
-            Err(error) => tracing::error!(%error, "a bundle cannot be read for its upload"),
+            Err(error) => {
+                tracing::error!(%error, "a bundle cannot be read for its upload");
+                return;
+            }
+        };
+        if !self.is_for_our_bridge(&bundle) {
+            // Our bridge could only refuse it, with a verdict that does not count; another carrier may be luckier.
+            self.pending.remove(&id);
+            self.core(CoreEvent::Verdict { bundle: id, accepted: false }).await;
+            return;
         }
+        // Offline or busy: it stays pending, and goes up again after its wait or with the next session.
+        if let Err(error) = self.client.upload(bundle.as_bytes().clone(), id.to_string()).await {
+            tracing::debug!(bundle = %id, %error, "not uploaded now");
+        }
+    }
+
+    fn is_for_our_bridge(&self, bundle: &Bundle) -> bool {
+        let (Some(uplink), Some(pinned)) = (bundle.uplink(), self.uplink.mailbox.bridge()) else {
+            return false;
+        };
+        *uplink.domain == *pinned.domain() && uplink.bridge_key == *pinned.key()
     }
 
     async fn upload_again(&mut self) {
@@ -339,11 +370,20 @@ impl Driver {
 
     async fn session_event(&mut self, event: ClientEvent) {
         match event {
+            ClientEvent::Online { .. } => {
+                self.online();
+                self.introduction.ask_now();
+            }
+            ClientEvent::Offline { reason } => self.offline(&reason).await,
             ClientEvent::Verdict { bytes, reveal } => self.verdict(&bytes, reveal).await,
             ClientEvent::Bundle { bytes, taken, .. } => {
-                self.downlink(bytes).await;
-                // Only now may the server forget it.
-                taken.done();
+                if self.downlink(bytes).await {
+                    // Only now may the server forget it.
+                    taken.done();
+                } else {
+                    // Stopping: forgotten without a word, so that the server brings it again.
+                    std::mem::forget(taken);
+                }
             }
             ClientEvent::Refusal { id, condition, .. } => {
                 // The bridge is away, or the server is in trouble: the upload is repeated when its wait is over.
@@ -353,23 +393,24 @@ impl Driver {
         }
     }
 
-    /// Opens a bundle that came down. A failing store is asked again until it works: the server keeps the message
-    /// for as long as this takes.
-    async fn downlink(&self, bytes: Vec<u8>) {
+    /// Opens a bundle that came down; true when all that was in it is kept, or it is worth nothing. A failing store is
+    /// asked again until it works or the daemon stops: the server keeps the message for as long as this takes.
+    async fn downlink(&self, bytes: Vec<u8>) -> bool {
         let bundle = match Bundle::parse(bytes.into()) {
             Ok(bundle) => bundle,
             Err(error) => {
                 tracing::warn!(%error, "a damaged bundle came over the account and is dropped");
-                return;
+                return true;
             }
         };
         while let Err(error) = self.uplink.mailbox.receive(&bundle, Arrival::Xmpp).await {
-            if matches!(error, MailboxError::Stopping) {
-                return;
-            }
             tracing::error!(%error, "a message from the account cannot be kept yet; trying again");
-            tokio::time::sleep(KEEP_RETRY).await;
+            tokio::select! {
+                () = self.cancel.cancelled() => return false,
+                () = tokio::time::sleep(KEEP_RETRY) => {}
+            }
         }
+        true
     }
 
     /// A verdict counts only with the signature of the bridge that the bundle itself names.
@@ -393,9 +434,7 @@ impl Driver {
             self.refused(&named, verdict.code).await;
         }
         self.core(CoreEvent::Verdict { bundle: named, accepted }).await;
-        if let Some(reveal) =
-            reveal.map(pigeon_bundle::Reveal).filter(|r| r.commitment() == bundle.commitment())
-        {
+        if let Some(reveal) = reveal.map(Reveal).filter(|r| r.commitment() == bundle.commitment()) {
             self.core(CoreEvent::Revealed { reveals: vec![reveal] }).await;
         }
     }
