@@ -52,8 +52,9 @@ pub use introduction::{
     Answered, COMMITMENT_SIZE, Committed, INTRODUCTION_MAX, Introduced, IntroductionError,
 };
 pub use one_time::{
-    ONE_TIME_KEEP_S, ONE_TIME_LIFETIME_S, ONE_TIME_MAX, ONE_TIME_PER_CONTACT_MAX, ONE_TIME_STOCK_MAX,
-    OneTimeError, OneTimeKey, OneTimePublic, OneTimeRing, OneTimeStock,
+    ONE_TIME_KEEP_S, ONE_TIME_LIFETIME_S, ONE_TIME_MAX, ONE_TIME_PER_CONTACT_CROWDED,
+    ONE_TIME_PER_CONTACT_MAX, ONE_TIME_STOCK_MAX, OneTimeError, OneTimeKey, OneTimePublic, OneTimeRing,
+    OneTimeStock,
 };
 pub use padding::{CONTENT_MAX, STEPS};
 pub use prekey::{

@@ -26,6 +26,8 @@ pub const ONE_TIME_KEEP_S: u64 = LIFETIME_MAX_S + DAY_S;
 pub const ONE_TIME_PER_CONTACT_MAX: usize = 8;
 /// Most private halves held: a bundle that opens with none costs a key agreement for each.
 pub const ONE_TIME_MAX: usize = 256;
+/// Most with one contact once half of [`ONE_TIME_MAX`] are held: late contacts get some too.
+pub const ONE_TIME_PER_CONTACT_CROWDED: usize = 2;
 /// Most public keys held of one contact.
 pub const ONE_TIME_STOCK_MAX: usize = 16;
 
@@ -154,8 +156,9 @@ impl OneTimeRing {
     #[must_use]
     pub fn room(&self, contact: &IdentityKey) -> usize {
         let theirs = self.keys.iter().filter(|key| key.contact == *contact).count();
-        let own = ONE_TIME_PER_CONTACT_MAX.saturating_sub(theirs);
-        own.min(ONE_TIME_MAX.saturating_sub(self.keys.len()))
+        let crowded = self.keys.len() >= ONE_TIME_MAX / 2;
+        let limit = if crowded { ONE_TIME_PER_CONTACT_CROWDED } else { ONE_TIME_PER_CONTACT_MAX };
+        limit.saturating_sub(theirs).min(ONE_TIME_MAX.saturating_sub(self.keys.len()))
     }
 
     /// Takes in a key that was kept.

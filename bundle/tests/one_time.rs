@@ -123,8 +123,20 @@ fn a_ring_gives_few_keys_to_each_and_few_in_all() {
     assert_eq!(ring.issue(contact(0), 3, NOW_S, rng).len(), 3);
     assert_eq!(ring.issue(contact(0), 99, NOW_S, rng).len(), ONE_TIME_PER_CONTACT_MAX - 3);
     assert_eq!(ring.issue(contact(0), 1, NOW_S, rng).len(), 0);
+    // The first sixteen have eight each, then half is gone, and the next have two each.
     for number in 1..=255 {
-        ring.issue(contact(number), 99, NOW_S, rng);
+        let count = ring.issue(contact(number), 99, NOW_S, rng).len();
+        assert_eq!(
+            count,
+            if number < 16 {
+                8
+            } else if number < 80 {
+                2
+            } else {
+                0
+            },
+            "contact {number}"
+        );
     }
     assert_eq!(ring.len(), ONE_TIME_MAX);
     assert_eq!(ring.room(&contact(255)), 0);
@@ -214,7 +226,7 @@ fn what_is_kept_comes_back_and_damage_is_refused() {
 fn a_kept_ring_takes_no_more_than_its_limit() {
     let mut ring = OneTimeRing::default();
     let mut rng = FixedRandom::new("limit");
-    for number in 0..32 {
+    for number in 0..80 {
         ring.issue(IdentityKey([number; 32]), 8, NOW_S, &mut rng);
     }
     let one_more = OneTimeKey::from_bytes(&*ring.live(None).next().unwrap().to_bytes()).unwrap();
