@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use pigeon_bundle::{BundleId, Commitment, NodeKey, Reveal};
 
-use crate::action::{Action, StoreOp};
+use crate::action::{Action, RemovalReason, StoreOp};
 use crate::catalog::{Catalog, CatalogResult};
 use crate::entry::Entry;
 use crate::event::{LinkId, Token};
@@ -43,7 +43,16 @@ struct Overlay {
 struct Pending {
     touched: Vec<BundleId>,
     tombstones: Vec<Commitment>,
+    removals: Vec<(BundleId, RemovalReason)>,
     then: Then,
+}
+
+/// What an answered commit was for.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) then: Then,
+    /// Bundles that have left the store, if it was written.
+    pub(crate) removals: Vec<(BundleId, RemovalReason)>,
 }
 
 /// Commits that wait for their `Committed`.
@@ -60,12 +69,15 @@ impl Commits {
     pub(crate) fn submit(&mut self, out: &mut Vec<Action>, ops: Vec<StoreOp>, then: Then) {
         let token = Token(self.next);
         self.next += 1;
-        let mut pending = Pending { touched: Vec::new(), tombstones: Vec::new(), then };
+        let mut pending = Pending { touched: Vec::new(), tombstones: Vec::new(), removals: Vec::new(), then };
         for op in &ops {
             match op {
                 StoreOp::Put { bundle, .. } => self.touch(&mut pending, bundle.id(), View::Arriving),
                 StoreOp::Update { id, entry } => self.touch(&mut pending, *id, View::Held(entry.clone())),
-                StoreOp::Remove { id, .. } => self.touch(&mut pending, *id, View::Gone),
+                StoreOp::Remove { id, reason } => {
+                    self.touch(&mut pending, *id, View::Gone);
+                    pending.removals.push((*id, *reason));
+                }
                 StoreOp::Tombstone { reveal, .. } => {
                     self.tombstones.insert(reveal.commitment(), *reveal);
                     pending.tombstones.push(reveal.commitment());
@@ -84,7 +96,7 @@ impl Commits {
     }
 
     /// A commit is answered: what it was for. `None` for a token that is not pending.
-    pub(crate) fn answered(&mut self, token: Token) -> Option<Then> {
+    pub(crate) fn answered(&mut self, token: Token) -> Option<Answered> {
         let pending = self.pending.remove(&token)?;
         for id in pending.touched {
             if let Some(overlay) = self.overlay.get_mut(&id) {
@@ -97,7 +109,7 @@ impl Commits {
         for commitment in pending.tombstones {
             self.tombstones.remove(&commitment);
         }
-        Some(pending.then)
+        Some(Answered { then: pending.then, removals: pending.removals })
     }
 
     /// The entry of a bundle that is durably held, with pending changes.

@@ -171,8 +171,11 @@ impl Core {
             Event::Started => self.start(cx),
             Event::OwnTags(tags) => self.set_own_tags(cx, tags),
             Event::Contacts(contacts) => {
-                self.contacts = contacts;
+                let before = std::mem::replace(&mut self.contacts, contacts);
                 self.contacts.truncate(CONTACTS_MAX);
+                if self.contacts != before {
+                    self.recognise_again(cx);
+                }
                 Ok(())
             }
             Event::Seen { peer, dial_first } => {

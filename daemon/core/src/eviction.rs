@@ -113,7 +113,7 @@ impl Core {
     pub(crate) fn evict(&mut self, cx: &mut Context<'_>, ops: Vec<StoreOp>, then: Then) {
         for op in &ops {
             if let StoreOp::Remove { id, reason } = op {
-                self.removal(cx, *id, *reason);
+                self.removal(*id, *reason);
             }
         }
         if !ops.is_empty() {

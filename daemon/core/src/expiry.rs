@@ -85,7 +85,7 @@ impl Core {
         let before = ops.len();
         for id in expired {
             if self.entry(cx, &id)?.is_some_and(|entry| may_expire(cx, &entry)) {
-                ops.push(self.removal(cx, id, RemovalReason::Expired));
+                ops.push(self.removal(id, RemovalReason::Expired));
             }
         }
         Ok(full && ops.len() > before)
@@ -113,7 +113,7 @@ impl Core {
             let listed =
                 ops.iter().any(|op| matches!(op, StoreOp::Remove { id: removed, .. } if *removed == id));
             if !listed && may_expire(cx, &entry) && self.clock.expired(cx.now, &meta, &entry) {
-                ops.push(self.removal(cx, id, RemovalReason::Expired));
+                ops.push(self.removal(id, RemovalReason::Expired));
             }
         }
         Ok(())

@@ -102,7 +102,7 @@ impl Core {
         let mut ops = vec![StoreOp::Tombstone { reveal, expires_s }];
         for id in killed {
             self.tombstones.bury(*id, commitment);
-            ops.push(self.removal(cx, *id, reason));
+            ops.push(self.removal(*id, reason));
         }
         if matches!(source, Source::Recipient | Source::Author) && uplink {
             self.tombstones.owe_bridge(ForBridge { reveal, expires_s });

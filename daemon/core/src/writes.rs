@@ -4,7 +4,7 @@ use pigeon_bundle::BundleId;
 
 use crate::action::{RemovalReason, StoreOp};
 use crate::catalog::{BundleMeta, CatalogResult};
-use crate::commits::Then;
+use crate::commits::{Answered, Then};
 use crate::context::Context;
 use crate::core::Core;
 use crate::entry::Entry;
@@ -19,10 +19,13 @@ impl Core {
         token: Token,
         result: Result<(), CommitFailure>,
     ) -> Flow {
-        let Some(then) = self.commits.answered(token) else { return Ok(()) };
+        let Some(Answered { then, removals }) = self.commits.answered(token) else { return Ok(()) };
         if let Err(failure) = result {
             cx.notice(Notice::StorageProblem { reason: failure.to_string() });
             return self.commit_failed(cx, then);
+        }
+        for (bundle, reason) in removals {
+            cx.notice(Notice::Purged { bundle, reason });
         }
         match then {
             Then::Nothing | Then::Killed { .. } => Ok(()),
@@ -95,10 +98,9 @@ impl Core {
         self.commits.submit(cx.out, vec![StoreOp::Update { id, entry }], Then::Nothing);
     }
 
-    /// Removal of a bundle and what people are told of it.
-    pub(crate) fn removal(&mut self, cx: &mut Context<'_>, id: BundleId, reason: RemovalReason) -> StoreOp {
+    /// Removal of a bundle; people are told when it is durable.
+    pub(crate) fn removal(&mut self, id: BundleId, reason: RemovalReason) -> StoreOp {
         self.uplink.forget(&id);
-        cx.notice(Notice::Purged { bundle: id, reason });
         StoreOp::Remove { id, reason }
     }
 }

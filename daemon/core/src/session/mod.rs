@@ -74,7 +74,12 @@ pub(crate) struct Session {
     keys: SessionKeys,
     phase: Phase,
     heard_ms: u64,
-    recognise_seen: usize,
+    /// The peer's last list, for contacts that come later.
+    peer_recognise: Vec<[u8; 16]>,
+    recognise_ended: bool,
+    recognise_lists: u32,
+    /// Lists of ours that the peer was sent.
+    recognise_sent: u32,
     /// Commitment macs of what the peer holds, until the list is complete.
     peer_held: BTreeSet<[u8; 16]>,
     /// Id macs of what the peer holds or was given.
@@ -120,7 +125,10 @@ impl Session {
             contact: None,
             phase: Phase::Held,
             heard_ms: now_ms,
-            recognise_seen: 0,
+            peer_recognise: Vec::new(),
+            recognise_ended: false,
+            recognise_lists: 0,
+            recognise_sent: 0,
             peer_held: BTreeSet::new(),
             peer_has: BTreeSet::new(),
             peer_carries: BTreeSet::new(),
