@@ -3,7 +3,7 @@ CARGO ?= cargo
 # Whole-program tests wait more than they compute.
 TEST_THREADS ?= 4
 
-.PHONY: help demo test test-vectors lint bench soak setup-demo setup-test
+.PHONY: help demo test test-vectors lint bench bench-bundle soak setup-demo setup-test
 
 help:
 	@echo "make demo    four nodes, a bridge and a real XMPP server in network namespaces (about a minute after the build)"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-vectors  tests/vectors checked by a program in Python"
 	@echo "make lint    rustfmt and clippy, warnings are errors"
 	@echo "make bench   figures, one line each: bench: NAME VALUE (what against what)"
+	@echo "make bench-bundle  those of the bundle format: against raw cryptography and another codec, seconds"
 	@echo "make soak    long runs: thousands of simulation seeds, many kill -9 rounds"
 
 demo: setup-demo
@@ -30,6 +31,9 @@ lint:
 
 bench:
 	$(CARGO) bench --locked --workspace --benches -- --bench
+
+bench-bundle:
+	$(CARGO) bench --locked -p pigeon-bundle --bench cost
 
 soak: setup-test
 	PIGEON_SOAK=1 $(CARGO) test --locked --release -p pigeon-core -p pigeon-store -- --include-ignored

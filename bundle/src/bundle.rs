@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::blocks::Carriage;
 use crate::context;
+use crate::exact;
 use crate::form::{self, Primary};
 use crate::hybrid::OVERHEAD;
 use crate::ids::{BundleId, Commitment, DAY_S, Epoch, HeaderDigest, MessageDigest, Tag};
@@ -93,7 +94,7 @@ struct Inner {
 }
 
 impl Bundle {
-    /// Takes a bundle from outside: parses it, checks each part, encodes the parts again and compares.
+    /// Takes a bundle from outside: reads the one encoding it may have, checks each part, computes the digests.
     ///
     /// # Errors
     /// [`BundleError`] naming the part. There is no repair: such a bundle is dropped.
@@ -101,22 +102,28 @@ impl Bundle {
         if bytes.len() > BUNDLE_SIZE_MAX {
             return Err(BundleError::TooLarge { size: bytes.len() });
         }
-        let cut = form::cut(&bytes)?;
-        let carriage = Carriage::decode(&bytes[cut.carriage])?;
-        let uplink = cut.uplink.map(|range| Uplink::decode(&bytes[range])).transpose()?;
-        let mut inner = Inner::assemble(cut.primary, carriage, uplink, &bytes[cut.payload])?;
-        if inner.bytes != bytes {
-            return Err(if cut.source == form::source(&inner.id) {
-                BundleError::NotFixedForm { offset: first_difference(&inner.bytes, &bytes) }
-            } else {
-                BundleError::Damaged
-            });
-        }
-        inner.bytes = bytes;
+        let inner = match Inner::read(&bytes) {
+            Some(inner) => inner,
+            None => Inner::read_patiently(&bytes)?,
+        };
+        Ok(Self(Arc::new(Inner { bytes, ..inner })))
+    }
+
+    /// Makes a bundle of parts that were sealed here, under the same checks. `header` and `message` are what
+    /// [`header_digest`] and [`message_digest`] gave for these parts.
+    pub(crate) fn build(
+        primary: Primary,
+        carriage: Carriage,
+        uplink: Option<Uplink>,
+        payload: &[u8],
+        header: HeaderDigest,
+        message: MessageDigest,
+    ) -> Result<Self, BundleError> {
+        let inner = Inner::build(primary, carriage, &carriage.encode()?, uplink, payload, header, message)?;
         Ok(Self(Arc::new(inner)))
     }
 
-    /// Makes a bundle of parts that were sealed here, under the same checks.
+    /// The same of parts that were read from another encoding.
     pub(crate) fn assemble(
         primary: Primary,
         carriage: Carriage,
@@ -214,24 +221,77 @@ impl Bundle {
 }
 
 impl Inner {
-    /// Checks the parts, computes the digests and encodes.
+    /// Reads the fixed form; `None` for whatever is not exactly that.
+    fn read(bytes: &Bytes) -> Option<Self> {
+        let exact = exact::read(bytes)?;
+        let carriage_data = bytes.get(exact.carriage)?;
+        let carriage = Carriage::decode_exact(carriage_data)?;
+        let uplink_data = exact.uplink.clone().map_or(Some(&[][..]), |range| bytes.get(range))?;
+        let uplink = match exact.uplink {
+            Some(range) => Some(Uplink::decode_exact(bytes, range)?),
+            None => None,
+        };
+        let payload = bytes.get(exact.payload)?;
+        check(&exact.primary, carriage.epoch, payload).ok()?;
+        let header = header_digest_of(&exact.primary, carriage_data);
+        let message = message_digest(&header, payload);
+        let id = bundle_id(&message, uplink_data);
+        (exact.source == exact::source(&id)).then(|| Self {
+            bytes: bytes.clone(),
+            payload_size: payload.len(),
+            primary: exact.primary,
+            carriage,
+            uplink,
+            id,
+            message,
+            header,
+        })
+    }
+
+    /// Reads any RFC 9171 encoding, encodes the parts again and says in what the two differ.
+    fn read_patiently(bytes: &Bytes) -> Result<Self, BundleError> {
+        let cut = form::cut(bytes)?;
+        let carriage = Carriage::decode(&bytes[cut.carriage])?;
+        let uplink = cut.uplink.map(|range| Uplink::decode(bytes, range)).transpose()?;
+        let inner = Self::assemble(cut.primary, carriage, uplink, &bytes[cut.payload])?;
+        if inner.bytes == *bytes {
+            return Ok(inner);
+        }
+        Err(if cut.source == form::source(&inner.id) {
+            BundleError::NotFixedForm { offset: first_difference(&inner.bytes, bytes) }
+        } else {
+            BundleError::Damaged
+        })
+    }
+
+    /// Computes H and P, then as [`Inner::build`].
     fn assemble(
         primary: Primary,
         carriage: Carriage,
         uplink: Option<Uplink>,
         payload: &[u8],
     ) -> Result<Self, BundleError> {
-        check_times(&primary, carriage.epoch)?;
-        if !payload.len().checked_sub(OVERHEAD).is_some_and(|step| STEPS.contains(&step)) {
-            return Err(BundleError::Field { place: "payload", expected: "a padding step and 48 bytes" });
-        }
         let carriage_data = carriage.encode()?;
-        let uplink_data = uplink.as_ref().map(Uplink::encode).transpose()?;
-        let header = header_digest(&primary, &carriage)?;
+        let header = header_digest_of(&primary, &carriage_data);
         let message = message_digest(&header, payload);
+        Self::build(primary, carriage, &carriage_data, uplink, payload, header, message)
+    }
+
+    /// Checks the parts, computes B and encodes.
+    fn build(
+        primary: Primary,
+        carriage: Carriage,
+        carriage_data: &[u8],
+        uplink: Option<Uplink>,
+        payload: &[u8],
+        header: HeaderDigest,
+        message: MessageDigest,
+    ) -> Result<Self, BundleError> {
+        check(&primary, carriage.epoch, payload)?;
+        let uplink_data = uplink.as_ref().map(Uplink::encode).transpose()?;
         let data = uplink_data.as_deref();
-        let id = BundleId(context::sha256("bundle", &[message.as_ref(), data.unwrap_or_default()]));
-        let bytes = Bytes::from(form::encode(&primary, &id, &carriage_data, data, payload)?);
+        let id = bundle_id(&message, data.unwrap_or_default());
+        let bytes = Bytes::from(exact::encode(&primary, &id, carriage_data, data, payload));
         if bytes.len() > BUNDLE_SIZE_MAX {
             return Err(BundleError::TooLarge { size: bytes.len() });
         }
@@ -263,12 +323,29 @@ impl MessageDigest {
 
 /// H of `docs/wire-format.md` section 1.
 pub(crate) fn header_digest(primary: &Primary, carriage: &Carriage) -> Result<HeaderDigest, BundleError> {
-    Ok(HeaderDigest(context::sha256("header", &[&form::header_bytes(primary)?, &carriage.encode()?])))
+    Ok(header_digest_of(primary, &carriage.encode()?))
+}
+
+fn header_digest_of(primary: &Primary, carriage_data: &[u8]) -> HeaderDigest {
+    HeaderDigest(context::sha256("header", &[&exact::header_bytes(primary), carriage_data]))
 }
 
 /// P of `docs/wire-format.md` section 1.
 pub(crate) fn message_digest(header: &HeaderDigest, payload: &[u8]) -> MessageDigest {
     MessageDigest(context::sha256("message", &[header.as_ref(), payload]))
+}
+
+/// B of `docs/wire-format.md` section 1; no uplink data is empty.
+fn bundle_id(message: &MessageDigest, uplink_data: &[u8]) -> BundleId {
+    BundleId(context::sha256("bundle", &[message.as_ref(), uplink_data]))
+}
+
+fn check(primary: &Primary, epoch: Epoch, payload: &[u8]) -> Result<(), BundleError> {
+    check_times(primary, epoch)?;
+    if !payload.len().checked_sub(OVERHEAD).is_some_and(|step| STEPS.contains(&step)) {
+        return Err(BundleError::Field { place: "payload", expected: "a padding step and 48 bytes" });
+    }
+    Ok(())
 }
 
 fn check_times(primary: &Primary, epoch: Epoch) -> Result<(), BundleError> {

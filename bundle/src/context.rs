@@ -7,6 +7,8 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
+const PREFIX: &[u8] = b"CarrierPigeon/1 ";
+
 /// `ctx(NAME)`: the ASCII bytes `CarrierPigeon/1 NAME`, then one zero byte.
 ///
 /// ```
@@ -14,7 +16,6 @@ use sha2::{Digest as _, Sha256};
 /// ```
 #[must_use]
 pub fn context(name: &'static str) -> Vec<u8> {
-    const PREFIX: &[u8] = b"CarrierPigeon/1 ";
     let mut out = Vec::with_capacity(PREFIX.len() + name.len() + 1);
     out.extend_from_slice(PREFIX);
     out.extend_from_slice(name.as_bytes());
@@ -34,8 +35,7 @@ pub(crate) fn message(name: &'static str, parts: &[&[u8]]) -> Vec<u8> {
 /// SHA-256(`ctx(name)` ‖ parts).
 #[must_use]
 pub fn sha256(name: &'static str, parts: &[&[u8]]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(context(name));
+    let mut hash = Sha256::new().chain_update(PREFIX).chain_update(name).chain_update([0]);
     for part in parts {
         hash.update(part);
     }

@@ -55,6 +55,8 @@ pub fn verify(
 pub struct Identity {
     signing: SigningKey,
     agreement: StaticSecret,
+    /// Computed once: the public half is in every signature that is checked.
+    agreement_public: [u8; 32],
 }
 
 impl Identity {
@@ -79,7 +81,9 @@ impl Identity {
     #[must_use]
     pub fn from_secret_bytes(bytes: &[u8; 64]) -> Self {
         let (seed, agreement) = halves(bytes);
-        Self { signing: SigningKey::from_bytes(&seed), agreement: StaticSecret::from(*agreement) }
+        let agreement = StaticSecret::from(*agreement);
+        let agreement_public = PublicKey::from(&agreement).to_bytes();
+        Self { signing: SigningKey::from_bytes(&seed), agreement, agreement_public }
     }
 
     /// The name of this identity.
@@ -91,7 +95,7 @@ impl Identity {
     /// The static X25519 public key, as on the card.
     #[must_use]
     pub fn x25519_public(&self) -> [u8; 32] {
-        PublicKey::from(&self.agreement).to_bytes()
+        self.agreement_public
     }
 
     /// The key by which two contacts recognise each other on a link (`docs/wire-format.md` section 6).

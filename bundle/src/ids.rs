@@ -172,7 +172,7 @@ impl Tag {
     /// RFC 4648 base32, lower case, no padding: 26 characters.
     #[must_use]
     pub fn to_base32(&self) -> String {
-        base32(&self.0)
+        base32_of_16(&self.0).map(char::from).iter().collect()
     }
 
     /// Reads what [`Tag::to_base32`] writes, and nothing else.
@@ -181,17 +181,29 @@ impl Tag {
     /// [`IdError::Text`] on other lengths, upper case, padding or stray bits.
     pub fn from_base32(text: &str) -> Result<Self, IdError> {
         let error = IdError::Text { name: "Tag", encoding: "base32", bytes: Self::SIZE };
-        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Err(error);
+        text.as_bytes().try_into().ok().and_then(Self::from_base32_bytes).ok_or(error)
+    }
+
+    /// The same from the bytes of a text.
+    pub(crate) fn from_base32_bytes(text: &[u8; BASE32_OF_16]) -> Option<Self> {
+        if text.iter().any(u8::is_ascii_uppercase) {
+            return None;
         }
-        let bytes = BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).map_err(|_| error.clone())?;
-        bytes.try_into().map(Self).map_err(|_| error)
+        let mut out = [0; Self::SIZE];
+        let length = BASE32_NOPAD.decode_mut(&text.to_ascii_uppercase(), &mut out).ok()?;
+        (length == Self::SIZE).then_some(Self(out))
     }
 }
 
+/// Characters of 16 bytes in base32.
+pub(crate) const BASE32_OF_16: usize = 26;
+
 /// RFC 4648 base32, lower case, no padding.
-pub(crate) fn base32(bytes: &[u8]) -> String {
-    BASE32_NOPAD.encode(bytes).to_ascii_lowercase()
+pub(crate) fn base32_of_16(bytes: &[u8; 16]) -> [u8; BASE32_OF_16] {
+    let mut out = [0; BASE32_OF_16];
+    BASE32_NOPAD.encode_mut(bytes, &mut out);
+    out.make_ascii_lowercase();
+    out
 }
 
 /// A UTC day, counted from 1970-01-01.

@@ -22,6 +22,8 @@ mod blocks;
 mod bridge_card;
 mod bundle;
 mod card;
+mod exact;
+mod foreign;
 mod form;
 mod hybrid;
 mod identity;
@@ -43,6 +45,10 @@ pub use bundle::{
     Uplink,
 };
 pub use card::{CARD_SIZE_MAX, CARD_TEXT_MAX, Card, CardError, CardFields};
+pub use foreign::{
+    FOREIGN_SIZE_MAX, ForeignBlock, ForeignBundle, ForeignError, FromForeign, HOP_LIMIT, HopCount,
+    from_foreign, to_foreign,
+};
 pub use identity::{Identity, KeyError, NodeSecret, SignatureError, verify};
 pub use ids::{
     BundleId, Commitment, DAY_S, Epoch, HeaderDigest, IdError, IdentityKey, MailboxSecret, MessageDigest,

@@ -40,24 +40,26 @@ pub enum PrekeyError {
 #[derive(Clone)]
 pub struct Prekey {
     secret: StaticSecret,
+    public: [u8; 32],
     created_s: u64,
     expires_s: u64,
 }
 
 impl Prekey {
+    fn new(secret: &[u8; 32], created_s: u64, expires_s: u64) -> Self {
+        let secret = StaticSecret::from(*secret);
+        Self { public: PublicKey::from(&secret).to_bytes(), secret, created_s, expires_s }
+    }
+
     fn generate(now_s: u64, rng: &mut dyn SecretRandom) -> Self {
         let bytes = Zeroizing::new(secret_array::<32>(rng));
-        Self {
-            secret: StaticSecret::from(*bytes),
-            created_s: now_s,
-            expires_s: now_s.saturating_add(PREKEY_LIFETIME_S),
-        }
+        Self::new(&bytes, now_s, now_s.saturating_add(PREKEY_LIFETIME_S))
     }
 
     /// The public half, for the card.
     #[must_use]
     pub fn public(&self) -> [u8; 32] {
-        PublicKey::from(&self.secret).to_bytes()
+        self.public
     }
 
     /// Unix seconds of its making.
@@ -206,7 +208,7 @@ fn read_entry(entry: &[u8; ENTRY_SIZE]) -> Prekey {
         bytes.copy_from_slice(&entry[at..at + 8]);
         u64::from_be_bytes(bytes)
     };
-    let key = Prekey { secret: StaticSecret::from(secret), created_s: time(32), expires_s: time(40) };
+    let key = Prekey::new(&secret, time(32), time(40));
     secret.zeroize();
     key
 }

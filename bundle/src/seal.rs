@@ -4,7 +4,6 @@ use core::fmt;
 
 use prost::Message as _;
 use thiserror::Error;
-use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::blocks::Carriage;
@@ -210,7 +209,7 @@ fn seal_to_key(
         Some(uplink) => Some(route::seal_route(identity, uplink, &message, rng)?),
         None => None,
     };
-    let bundle = Bundle::assemble(primary, carriage, uplink, &payload)?;
+    let bundle = Bundle::build(primary, carriage, uplink, &payload, header, message)?;
     Ok(Sealed { bundle, reveal })
 }
 
@@ -343,13 +342,14 @@ pub fn open(
     if now_s.is_some_and(|now_s| now_s >= expires_s) {
         return Err(OpenError::Expired { expires_s });
     }
-    let prekeys = ring.live(now_s).map(|prekey| (prekey.secret(), OpenedWith::Prekey));
-    let static_key = (identity.agreement(), OpenedWith::StaticKey);
-    let one_time = ring.one_time().live(now_s).map(|key| (key.secret(), OpenedWith::OneTime(key.public())));
+    let prekeys = ring.live(now_s).map(|key| (key.secret(), key.public(), OpenedWith::Prekey));
+    let static_key = (identity.agreement(), identity.x25519_public(), OpenedWith::StaticKey);
+    let one_time = ring.one_time().live(now_s);
+    let one_time = one_time.map(|key| (key.secret(), key.public(), OpenedWith::OneTime(key.public())));
     let associated = bundle.header_digest();
-    for (secret, with) in prekeys.chain([static_key]).chain(one_time) {
+    for (secret, public, with) in prekeys.chain([static_key]).chain(one_time) {
         if let Some(plaintext) = hybrid::open_with(secret, SEAL, associated.as_ref(), bundle.payload()) {
-            return check(bundle, identity, secret, with, &plaintext);
+            return check(bundle, identity, &public, with, &plaintext);
         }
     }
     Err(OpenError::NoKey)
@@ -358,7 +358,7 @@ pub fn open(
 fn check(
     bundle: &Bundle,
     identity: &Identity,
-    secret: &StaticSecret,
+    sealed_to: &[u8; 32],
     with: OpenedWith,
     plaintext: &[u8],
 ) -> Result<Opened, OpenError> {
@@ -370,8 +370,7 @@ fn check(
     let length = length_prefix(&content).filter(|_| content.len() <= CONTENT_MAX);
     let length = length.ok_or(OpenError::Malformed("content length"))?;
     let (own, header) = (identity.key(), bundle.header_digest());
-    let sealed_to = PublicKey::from(secret).to_bytes();
-    let parts = signed_parts(&author, &own, &sealed_to, &header, &length, &content);
+    let parts = signed_parts(&author, &own, sealed_to, &header, &length, &content);
     verify(&author.0, ENVELOPE, &parts, &envelope.signature)?;
     if reveal.commitment() != bundle.commitment() {
         return Err(OpenError::Commitment);
