@@ -1,0 +1,260 @@
+//! Two mailboxes on real stores, without a network between them: bundles are carried by hand.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use carrier_pigeon::clock::{Clock, mono_ms};
+use carrier_pigeon::config::{ClockMode, Config};
+use carrier_pigeon::events::EventLog;
+use carrier_pigeon::input::Input;
+use carrier_pigeon::mailbox::{Arrival, Mailbox, MailboxError, OutboxView, run_opener};
+use carrier_pigeon::random::OsRandom;
+use pigeon_bundle::{
+    Bundle, BundleId, Card, CardFields, Draft, Epoch, Identity, LIFETIME_DEFAULT_S, MailboxSecret, MessageId,
+    NodeKey,
+    SecretRandom, seal,
+};
+use pigeon_core::{Catalog, Event as CoreEvent, OpenOutcome};
+use pigeon_proto::{Body, Content, Text};
+use pigeon_store::{Store, StoreOptions};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+
+/// A mailbox with its store, and what it told the core.
+struct Person {
+    mailbox: Arc<Mailbox>,
+    store: Store,
+    told: mpsc::Receiver<Input>,
+    _dir: TempDir,
+}
+
+impl Person {
+    async fn new(name: &str) -> Self {
+        Self::with_clock(name, Clock::new(ClockMode::Trusted)).await
+    }
+
+    async fn with_clock(name: &str, clock: Clock) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let config = Arc::new(Config { name: name.to_owned(), ..Config::default() });
+        let (inputs, told) = mpsc::channel(1_024);
+        let events = EventLog::new(clock.clone());
+        let identity = Identity::generate(&mut OsRandom);
+        let mailbox = Mailbox::open(store.clone(), identity, config, clock, events, inputs).unwrap();
+        mailbox.refresh().await.unwrap();
+        Self { mailbox: Arc::new(mailbox), store, told, _dir: dir }
+    }
+
+    async fn knows(&self, other: &Self) {
+        self.mailbox.import_card(&other.mailbox.card().unwrap().to_text()).await.unwrap();
+    }
+
+    /// Sends a text; the bundle.
+    async fn writes(&self, to: &str, text: &str) -> (Bundle, MessageId) {
+        let sent = self.mailbox.send(to, text.to_owned(), 0).await.unwrap();
+        (self.store.bundle(&sent.bundle).unwrap().unwrap(), sent.message)
+    }
+
+    /// Everything the core was told so far.
+    fn heard(&mut self) -> Vec<CoreEvent> {
+        let mut heard = Vec::new();
+        while let Ok(Input::Core(event)) = self.told.try_recv() {
+            heard.push(event);
+        }
+        heard
+    }
+
+    fn outbox(&self) -> Vec<OutboxView> {
+        self.mailbox.outbox().unwrap()
+    }
+}
+
+fn link() -> Arrival {
+    Arrival::Link { peer: NodeKey([7; 32]), hops: 2 }
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    OsRandom.fill(&mut bytes);
+    bytes
+}
+
+fn now_s() -> u64 {
+    Clock::new(ClockMode::Trusted).day_s().unwrap()
+}
+
+async fn friends() -> (Person, Person) {
+    let (elaine, jerry) = (Person::new("elaine").await, Person::new("jerry").await);
+    elaine.knows(&jerry).await;
+    jerry.knows(&elaine).await;
+    (elaine, jerry)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_that_come_over_link_and_xmpp_at_once_are_one_message() {
+    let (elaine, mut jerry) = friends().await;
+    for round in 0..20 {
+        let (bundle, _) = elaine.writes("jerry", &format!("message {round}")).await;
+        let (one, other) = (jerry.mailbox.clone(), jerry.mailbox.clone());
+        let (b1, b2) = (bundle.clone(), bundle.clone());
+        let first = tokio::spawn(async move { one.receive(&b1, link()).await });
+        let second = tokio::spawn(async move { other.receive(&b2, Arrival::Xmpp).await });
+        first.await.unwrap().unwrap();
+        second.await.unwrap().unwrap();
+        let outcomes: Vec<_> = jerry
+            .heard()
+            .into_iter()
+            .filter_map(|event| match event {
+                CoreEvent::Opened { outcome, .. } => Some(outcome),
+                _ => None,
+            })
+            .collect();
+        let delivered = outcomes.iter().filter(|o| matches!(o, OpenOutcome::Delivered { .. })).count();
+        assert_eq!((delivered, outcomes.len()), (1, 2), "round {round}: {outcomes:?}");
+        assert_eq!(jerry.mailbox.inbox(false).unwrap().len(), round + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_and_a_refusal_at_once_both_stay() {
+    let (elaine, mut jerry) = friends().await;
+    for round in 0..10 {
+        let (bundle, _) = elaine.writes("jerry", "are you there").await;
+        jerry.mailbox.receive(&bundle, link()).await.unwrap();
+        let receipt = jerry.heard().into_iter().find_map(|event| match event {
+            CoreEvent::Submitted { bundle } => Some(bundle),
+            _ => None,
+        });
+        let receipt = jerry.store.bundle(&receipt.unwrap()).unwrap().unwrap();
+        let (one, other, id) = (elaine.mailbox.clone(), elaine.mailbox.clone(), bundle.id());
+        let delivery = tokio::spawn(async move { one.receive(&receipt, link()).await });
+        let refusal = tokio::spawn(async move { other.refused(&id, "no such recipient").await });
+        delivery.await.unwrap().unwrap();
+        assert!(refusal.await.unwrap().unwrap());
+        let record = elaine.outbox().pop().unwrap().record;
+        assert!(record.delivered_ms > 0 && record.receipts == 1, "round {round}: the receipt is lost");
+        assert_eq!(record.refusal, "no such recipient", "round {round}");
+    }
+}
+
+/// A message sealed by hand, with whatever card its author likes to show.
+fn letter(author: &Identity, to: &Card, card: &[u8], text: &str) -> Bundle {
+    let body = Body::Text(Text { id: MessageId(random()), thread: None, sent_ms: 1, text: text.to_owned() });
+    let content = Content { author_card: Some(card.to_vec()), ..Content::new(body) }.encode().unwrap();
+    let draft = Draft {
+        recipient: to,
+        content: &content,
+        created_s: Some(now_s()),
+        epoch: Epoch::at(now_s()),
+        lifetime_s: LIFETIME_DEFAULT_S,
+        uplink: None,
+    };
+    seal(author, &draft, &mut OsRandom).unwrap().bundle
+}
+
+fn card_of(author: &Identity, name: &str, prekey: [u8; 32], issued_s: u64) -> Vec<u8> {
+    let fields = CardFields {
+        name: name.to_owned(),
+        jids: vec!["elaine@example.org".to_owned()],
+        bridges: Vec::new(),
+        mailbox_secret: MailboxSecret(random()),
+        prekey,
+        prekey_expires_s: now_s() + 86_400,
+        issued_s,
+    };
+    Card::issue(author, &fields).unwrap().as_bytes().to_vec()
+}
+
+#[tokio::test]
+async fn a_bad_card_inside_a_message_does_not_keep_the_message_out() {
+    let jerry = Person::new("jerry").await;
+    let (stranger, to) = (Identity::generate(&mut OsRandom), jerry.mailbox.card().unwrap());
+    let low_order = card_of(&stranger, "stranger", [0; 32], now_s());
+    jerry
+        .mailbox
+        .receive(&letter(&stranger, &to, &low_order, "no receipt can reach me"), link())
+        .await
+        .unwrap();
+    let future = card_of(&stranger, "stranger", [9; 32], u64::MAX);
+    jerry
+        .mailbox
+        .receive(&letter(&stranger, &to, &future, "my card is from the future"), link())
+        .await
+        .unwrap();
+    assert_eq!(jerry.mailbox.inbox(false).unwrap().len(), 2);
+    assert!(jerry.mailbox.contacts().iter().all(|c| c.card.issued_s() < u64::MAX));
+}
+
+#[tokio::test]
+async fn a_stranger_who_takes_a_contacts_name_gets_none_of_its_mail() {
+    let (_elaine, jerry) = friends().await;
+    let real = jerry.mailbox.contacts().first().unwrap().card.identity();
+    let (stranger, to) = (Identity::generate(&mut OsRandom), jerry.mailbox.card().unwrap());
+    let card = card_of(&stranger, "elaine", [9; 32], now_s());
+    jerry.mailbox.receive(&letter(&stranger, &to, &card, "it is me, elaine"), link()).await.unwrap();
+    assert_eq!(jerry.mailbox.contacts().len(), 2);
+    jerry.mailbox.send("elaine", "for the real one".to_owned(), 0).await.unwrap();
+    assert_eq!(jerry.outbox().last().unwrap().record.recipient, real.0);
+    // Not even the JID on the self-made card.
+    let refused = jerry.mailbox.send("elaine@example.org", "for whom?".to_owned(), 0).await;
+    let said = refused.unwrap_err().to_string();
+    assert!(said.contains(&stranger.key().to_string()), "{said}");
+    // Nor a contact's treatment on links.
+    jerry.mailbox.send(&stranger.key().to_string(), "to the stranger".to_owned(), 0).await.unwrap();
+    let mut jerry = jerry;
+    let links = jerry.heard().into_iter().rev().find_map(|event| match event {
+        CoreEvent::Contacts(links) => Some(links.len()),
+        _ => None,
+    });
+    assert_eq!(links, Some(1));
+}
+
+#[tokio::test]
+async fn the_opener_answers_for_a_bundle_that_is_gone() {
+    let mut jerry = Person::new("jerry").await;
+    let (ids, queue) = mpsc::unbounded_channel();
+    let cancel = CancellationToken::new();
+    let opener = tokio::spawn(run_opener(jerry.mailbox.clone(), queue, cancel));
+    jerry.heard();
+    ids.send(BundleId([3; 32])).unwrap();
+    drop(ids);
+    opener.await.unwrap();
+    let answered = jerry.heard();
+    assert!(
+        matches!(answered.as_slice(), [CoreEvent::Opened { bundle: BundleId([3, ..]), .. }]),
+        "{answered:?}"
+    );
+}
+
+#[tokio::test]
+async fn liars_about_the_day_cost_a_clockless_node_neither_keys_nor_mail() {
+    let clock = Clock::new(ClockMode::None);
+    clock.heard([1; 32], now_s());
+    let (elaine, jerry) = (Person::new("elaine").await, Person::with_clock("jerry", clock.clone()).await);
+    elaine.knows(&jerry).await;
+    let card = jerry.mailbox.card().unwrap();
+    let (bundle, _) = elaine.writes("jerry", "for the clockless").await;
+    for liar in 2..=6 {
+        clock.heard([liar; 32], now_s() + 60 * 86_400);
+    }
+    assert!(
+        clock.day_s().unwrap() > now_s() + 50 * 86_400,
+        "at {} ms: the liars have the majority",
+        mono_ms()
+    );
+    assert!(!jerry.mailbox.refresh().await.unwrap(), "no new card on a liar's day");
+    assert_eq!(jerry.mailbox.card().unwrap().as_bytes(), card.as_bytes());
+    jerry.mailbox.receive(&bundle, link()).await.unwrap();
+    assert_eq!(jerry.mailbox.inbox(false).unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn own_card_and_older_cards_are_refused_and_the_same_card_is_welcome() {
+    let (elaine, jerry) = friends().await;
+    let own = elaine.mailbox.card().unwrap().to_text();
+    assert!(matches!(elaine.mailbox.import_card(&own).await, Err(MailboxError::OwnCard)));
+    elaine.knows(&jerry).await;
+    assert_eq!(elaine.mailbox.contacts().len(), 1);
+}
