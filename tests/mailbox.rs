@@ -11,8 +11,7 @@ use carrier_pigeon::mailbox::{Arrival, Mailbox, MailboxError, OutboxView, run_op
 use carrier_pigeon::random::OsRandom;
 use pigeon_bundle::{
     Bundle, BundleId, Card, CardFields, Draft, Epoch, Identity, LIFETIME_DEFAULT_S, MailboxSecret, MessageId,
-    NodeKey,
-    SecretRandom, seal,
+    NodeKey, SecretRandom, seal,
 };
 use pigeon_core::{Catalog, Event as CoreEvent, OpenOutcome};
 use pigeon_proto::{Body, Content, Text};
@@ -20,7 +19,6 @@ use pigeon_store::{Store, StoreOptions};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
 
 /// A mailbox with its store, and what it told the core.
 struct Person {
