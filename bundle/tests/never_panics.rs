@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use common::{Bridge, FixedRandom, NOW_S, Person, draft, uplink};
 use pigeon_bundle::{
-    BridgeCard, Bundle, Card, Draft, MessageDigest, PrekeyRing, Tag, Verdict, VerdictCode, open, open_route,
-    seal,
+    BridgeCard, Bundle, Card, Draft, MessageDigest, PrekeyRing, Tag, Verdict, VerdictCode, from_foreign,
+    open, open_route, seal, to_foreign,
 };
 use proptest::prelude::*;
 
@@ -52,6 +52,11 @@ fn feed(targets: &Targets, bytes: &[u8]) {
             );
         }
         let _ = open_route(&bundle, &targets.bridge.identity);
+    }
+    if let Ok(read) = from_foreign(&Bytes::copy_from_slice(bytes)) {
+        assert_eq!(Bundle::parse(read.bundle.as_bytes().clone()).unwrap(), read.bundle);
+        let again = from_foreign(&to_foreign(&read.bundle, read.age_ms.unwrap_or(0), 0)).unwrap();
+        assert_eq!(again.bundle, read.bundle);
     }
     if let Ok(card) = Card::parse(bytes) {
         assert_eq!(card, targets.jerry.card, "only jerry's own card passes as signed");
@@ -132,7 +137,8 @@ proptest! {
     fn edited_originals(which in 0_usize..5, edits in prop::collection::vec(edit(), 1..4)) {
         let targets = &*TARGETS;
         let mut bytes = match which {
-            0 | 1 => targets.bundle.as_bytes().to_vec(),
+            0 => targets.bundle.as_bytes().to_vec(),
+            1 => to_foreign(&targets.bundle, 1_000, 1).to_vec(),
             2 => targets.jerry.card.as_bytes().to_vec(),
             3 => targets.bridge.card.as_bytes().to_vec(),
             _ => targets.verdict.clone(),

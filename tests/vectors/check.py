@@ -13,6 +13,7 @@ import os
 import pathlib
 import sys
 
+import erasure
 import hpke
 import pigeon
 
@@ -299,6 +300,38 @@ def check_links():
     same("recognition key, other side", pigeon.hkdf(hpke.exchange(two, hpke.public_of(one)), "recognise"), r["key"])
     for role, name in ((0, "dialler_mac"), (1, "listener_mac")):
         same(name, pigeon.hmac(key, "recognise-mac", binding, pigeon.u(8, role))[:16], r[name])
+
+
+def check_introduction():
+    v = load("introduction.json")
+    binding, *cards = (unhex(v[name]) for name in ("binding", "first_card", "second_card"))
+    nonces = [unhex(v[name]) for name in ("first_nonce", "second_nonce")]
+    same("length of the nonces", [len(nonce) for nonce in nonces], [32, 32])
+    same("commitment", pigeon.sha256("introduction-commit", nonces[0], cards[0]), v["commitment"])
+    same("second's reveal", nonces[1] + cards[1], v["second_reveal"])
+    same("first's reveal", nonces[0] + cards[0], v["first_reveal"])
+    digest = pigeon.sha256("introduction-code", pigeon.lp(binding), *nonces, *map(pigeon.lp, cards))
+    same("code", f"{int.from_bytes(digest[:8], 'big') % 1_000_000:06}", v["code"])
+    for card in cards:
+        pigeon.open_card(card)
+
+
+def check_attachments():
+    for v in load("attachments.json")["attachments"]:
+        size = v["size"]
+        content = bytes(i % 251 for i in range(size))
+        needed = -(-size // 65_344)
+        part_size = -(-(-(-size // needed)) // 64) * 64
+        spare = max(2, needed // 8)
+        same("layout", [needed, needed + spare, part_size], [v["needed"], v["parts"], v["part_size"]])
+        padded = content.ljust(needed * part_size, b"\0")
+        parts = [padded[i : i + part_size] for i in range(0, len(padded), part_size)]
+        parts += erasure.spare_parts(parts, spare)
+        same("parts", [hashlib.sha256(part).hexdigest() for part in parts], v["plain_sha256_of_parts"])
+        hashes = b"".join(pigeon.sha256("part", pigeon.u(32, i), part) for i, part in enumerate(parts))
+        same("part hashes", hashes, v["part_hashes"])
+        same("hash", pigeon.sha256("attachment", content), v["sha256"])
+        same("hash of content that is not cut", pigeon.sha256("attachment", content), v["whole_sha256"])
 
 
 def python_seals():

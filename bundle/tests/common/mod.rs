@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
 pub mod letter;
+pub mod python;
 pub mod wire;
 
 use std::convert::Infallible;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{compare, hex};
 
 /// Every context there is. A new purpose gets a new one, here and in `check.py`.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 23] = [
     "header",
     "message",
     "bundle",
@@ -28,6 +28,8 @@ const NAMES: [&str; 21] = [
     "recognise-mac",
     "introduction-commit",
     "introduction-code",
+    "attachment",
+    "part",
 ];
 
 #[test]
@@ -52,6 +54,18 @@ fn contexts_hashes_macs_and_derived_keys() {
             "contexts": contexts,
         }),
     );
+}
+
+#[test]
+fn every_context_of_the_text_has_its_vector() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/wire-format.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let named = |part: &str| part.split_once("\")").map(|(name, _)| name.to_owned());
+    let named: Vec<String> = text.split("ctx(\"").skip(1).filter_map(named).collect();
+    assert!(named.len() > 20, "only {} contexts found: does this test still read the text?", named.len());
+    for name in named {
+        assert!(NAMES.contains(&name.as_str()), "context {name} has no vector");
+    }
 }
 
 #[test]

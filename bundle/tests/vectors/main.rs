@@ -9,10 +9,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod attachments;
 mod bundles;
 mod cards;
 mod contexts;
 mod hpke_rfc9180;
+mod introductions;
 mod python;
 mod sealing;
 mod verdicts;

@@ -1,14 +1,15 @@
 //! Towards agents that are not ours, and back: RFC 9171 with the blocks that every agent may add, change or remove
-//! (`docs/wire-format.md` section 8).
+//! (`docs/wire-format.md` section 9).
 //!
 //! Between our nodes only the fixed form travels; age and hops are in the Offer. Here they stand in the blocks that
 //! RFC 9171 has for them. On intake everything but our parts is read, then dropped.
 
+mod split;
+
 use core::fmt;
 
 use bytes::Bytes;
-use hardy_bpv7::Error as RfcError;
-use hardy_bpv7::block::{Block, Type};
+use hardy_bpv7::block::Block;
 use hardy_bpv7::bpsec::key::KeySet;
 use hardy_bpv7::bundle::{Bundle as RfcBundle, Flags, ParsedBundle};
 use hardy_bpv7::dtn_time::DtnTime;
@@ -18,6 +19,7 @@ use crate::blocks::Carriage;
 use crate::bundle::{BUNDLE_SIZE_MAX, Bundle, BundleError, Uplink};
 use crate::exact::{self, MAJOR_BYTES, MAJOR_UNSIGNED};
 use crate::form::{self, CARRIAGE_TYPE, UPLINK_TYPE};
+use split::{Split, split};
 
 /// A bundle passes at most this many agents.
 pub const HOP_LIMIT: u8 = 16;
@@ -180,15 +182,17 @@ pub fn from_foreign(bytes: &Bytes) -> Result<FromForeign, ForeignError> {
     if bytes.len() > FOREIGN_SIZE_MAX {
         return Err(ForeignError::TooLarge { size: bytes.len() });
     }
-    let parsed = ParsedBundle::parse_with_keys(bytes, &KeySet::EMPTY).map_err(|error| match error {
-        RfcError::Unsupported(number) => ForeignError::Unprocessable { number },
-        error => ForeignError::Rfc9171(Box::new(error)),
-    })?;
+    let Split { bundle: bytes, unprocessed, report_wanted } = split(bytes)?;
+    let parsed = ParsedBundle::parse_with_keys(&bytes, &KeySet::EMPTY)
+        .map_err(|error| ForeignError::Rfc9171(Box::new(error)))?;
     let rfc = &parsed.bundle;
     let hops = rfc.hop_count.as_ref().map(|hops| HopCount { limit: hops.limit, count: hops.count });
     let age_ms = rfc.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
     if !rfc.blocks.values().any(|block| block.block_type == CARRIAGE_TYPE) {
-        return Err(ForeignError::NotOurs(Box::new(foreign_bundle(rfc, bytes, age_ms, hops))));
+        let mut blocks = blocks(rfc, &bytes);
+        blocks.extend(unprocessed);
+        blocks.sort_unstable_by_key(|block| block.number);
+        return Err(ForeignError::NotOurs(Box::new(foreign_bundle(rfc, age_ms, hops, blocks))));
     }
     if rfc.id.timestamp.creation_time().is_none() && age_ms.is_none() {
         return Err(ForeignError::AgeMissing);
@@ -196,9 +200,8 @@ pub fn from_foreign(bytes: &Bytes) -> Result<FromForeign, ForeignError> {
     if let Some(HopCount { limit, count }) = hops.filter(|hops| hops.count > hops.limit) {
         return Err(ForeignError::HopLimit { count, limit });
     }
-    let bundle = ours(rfc, bytes)?;
-    let unprocessed = blocks(rfc, bytes, |block| !is_known(block.block_type));
-    Ok(FromForeign { bundle, age_ms, hops, unprocessed, report_wanted: report_wanted(rfc) })
+    let bundle = ours(rfc, &bytes)?;
+    Ok(FromForeign { bundle, age_ms, hops, unprocessed, report_wanted })
 }
 
 /// Our parts, in the fixed form, with the id that the source names.
@@ -228,45 +231,25 @@ fn ours(rfc: &RfcBundle, bytes: &Bytes) -> Result<Bundle, BundleError> {
     Ok(bundle)
 }
 
-/// What this program can process: our blocks and those of RFC 9171. BPSec (RFC 9172) it cannot.
-fn is_known(kind: Type) -> bool {
-    kind == CARRIAGE_TYPE
-        || kind == UPLINK_TYPE
-        || matches!(
-            kind,
-            Type::Primary | Type::Payload | Type::PreviousNode | Type::BundleAge | Type::HopCount
-        )
-}
-
-fn report_wanted(rfc: &RfcBundle) -> bool {
-    rfc.blocks.values().any(|block| !is_known(block.block_type) && block.flags.report_on_failure)
-}
-
-fn blocks(rfc: &RfcBundle, bytes: &Bytes, wanted: impl Fn(&Block) -> bool) -> Vec<ForeignBlock> {
-    let mut out: Vec<ForeignBlock> = rfc
-        .blocks
-        .iter()
-        .filter(|(_, block)| wanted(block))
-        .map(|(&number, block)| {
-            let range = if number == 0 { block.extent.clone() } else { block.payload_range() };
-            let inside = range.start <= range.end && range.end <= bytes.len();
-            ForeignBlock {
-                kind: block.block_type.into(),
-                number,
-                delete_block: block.flags.delete_block_on_failure,
-                data: if inside { bytes.slice(range) } else { Bytes::new() },
-            }
-        })
-        .collect();
-    out.sort_unstable_by_key(|block| block.number);
-    out
+fn blocks(rfc: &RfcBundle, bytes: &Bytes) -> Vec<ForeignBlock> {
+    let block = |(&number, block): (&u64, &Block)| {
+        let range = if number == 0 { block.extent.clone() } else { block.payload_range() };
+        let inside = range.start <= range.end && range.end <= bytes.len();
+        ForeignBlock {
+            kind: block.block_type.into(),
+            number,
+            delete_block: block.flags.delete_block_on_failure,
+            data: if inside { bytes.slice(range) } else { Bytes::new() },
+        }
+    };
+    rfc.blocks.iter().map(block).collect()
 }
 
 fn foreign_bundle(
     rfc: &RfcBundle,
-    bytes: &Bytes,
     age_ms: Option<u64>,
     hops: Option<HopCount>,
+    blocks: Vec<ForeignBlock>,
 ) -> ForeignBundle {
     ForeignBundle {
         source: rfc.id.source.to_string(),
@@ -277,6 +260,6 @@ fn foreign_bundle(
         lifetime_ms: u64::try_from(rfc.lifetime.as_millis()).unwrap_or(u64::MAX),
         age_ms,
         hops,
-        blocks: blocks(rfc, bytes, |_| true),
+        blocks,
     }
 }
