@@ -23,6 +23,7 @@ const ALLOWED: &[&str] = &[
     "CC0-1.0",
     "MPL-2.0",
     "BSL-1.0",
+    "BlueOak-1.0.0",
     "CDLA-Permissive-2.0",
     "MIT-0",
 ];
