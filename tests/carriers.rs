@@ -110,3 +110,59 @@ fn a_strangers_daemon_carries_and_cannot_open() {
     let log = std::fs::read_to_string(kramer.daemon().log()).unwrap();
     assert!(!log.contains(secret), "content in a log");
 }
+
+/// Elaine takes back what kramer carries: he drops it, and jerry, who meets only kramer, never sees it.
+#[test]
+fn a_cancelled_message_is_dropped_by_its_carriers() {
+    require_root!();
+    let (dir, world) = (temp_dir("pigeon-cancel-").unwrap(), World::new());
+    let segment = world.segment("platform").unwrap();
+    let start = |name: &str, address: &str| {
+        let host = world.host(name).unwrap();
+        host.attach(&segment, address).unwrap();
+        Node::start(&host, &NodeSpec::new(name), dir.path()).unwrap()
+    };
+    let (elaine, kramer) = (start("elaine", "10.1.0.2/24"), start("kramer", "10.1.0.3/24"));
+    let jerry = Node::start(world.host("jerry").unwrap(), &NodeSpec::new("jerry"), dir.path()).unwrap();
+    jerry.give_card_to(&elaine).unwrap();
+    let (message, bundle) = send(&elaine, "jerry", "I did not mean it");
+    let (kept, kept_bundle) = send(&elaine, "jerry", "I did mean this");
+    for taken in [&bundle, &kept_bundle] {
+        kramer.watch().wait_for(PATIENCE, "taking a copy", |event| event.is("taken", taken)).unwrap();
+    }
+    let cancelled = elaine.json(&["cancel", &message[..8]]).unwrap();
+    assert_eq!(cancelled["state"], "cancelled", "{cancelled}");
+    assert_eq!(cancelled["hand_overs"], 1, "{cancelled}");
+    until(&kramer, "dropping the copy", || !holds(&kramer, &bundle));
+    until(&elaine, "dropping her own", || !holds(&elaine, &bundle));
+    assert!(holds(&kramer, &kept_bundle), "and nothing else");
+    let states: Vec<_> = messages(&elaine, "outbox").iter().map(|m| text_of(m, "state")).collect();
+    assert_eq!(states, ["cancelled", "handed over"]);
+    assert!(!kept.is_empty());
+}
+
+/// Cards over the air: a renewal reaches the contact, who writes by the new card after the old one is revoked.
+#[test]
+fn a_renewed_card_reaches_the_contacts_and_the_former_one_can_be_revoked() {
+    require_root!();
+    let (dir, world) = (temp_dir("pigeon-cards-").unwrap(), World::new());
+    let (elaine, jerry) = pair(&world, dir.path());
+    let (first, _) = send(&jerry, "elaine", "by the first card");
+    until(&jerry, "the receipt", || messages(&jerry, "outbox").iter().all(|m| m["receipts"] == 1));
+    let issued = |node: &Node| node.json(&["contact", "list"]).unwrap()["contacts"][0]["issued_ms"].as_u64();
+    let before = issued(&jerry);
+    let renewed = elaine.json(&["card", "renew"]).unwrap();
+    assert!(text_of(&renewed, "card").starts_with("pigeon:card:"));
+    until(&jerry, "the new card", || issued(&jerry) > before);
+    assert_eq!(elaine.json(&["card", "list"]).unwrap()["cards"][0]["former"], 1);
+    let revoked = elaine.json(&["card", "revoke"]).unwrap();
+    assert_eq!(revoked["revoked"], 1, "{revoked}");
+    let (second, _) = send(&jerry, "elaine", "by the second card");
+    until(&jerry, "the receipt", || messages(&jerry, "outbox").iter().all(|m| m["receipts"] == 1));
+    assert_inbox(&elaine, &[first, second]);
+    assert!(messages(&jerry, "inbox").is_empty(), "a card is no message");
+    // What delivered it goes: no update stays behind with either.
+    until(&elaine, "forgetting what arrived", || {
+        elaine.json(&["bundles", "list"]).unwrap()["bundles"].as_array().unwrap().is_empty()
+    });
+}

@@ -290,6 +290,31 @@ fn a_message_on_its_way() {
     assert!(!shown.contains("coffee") && !text(&detail, "hex").contains(&hex("coffee")), "{shown}");
 }
 
+/// Cards for everybody and for one person, and a message taken back.
+#[test]
+fn cards_are_issued_renewed_and_revoked_and_messages_cancelled() {
+    let (elaine, jerry) = (Daemon::start("elaine"), Daemon::start("jerry"));
+    let published = text(&elaine.json(&["id"]), "card");
+    let issued = elaine.json(&["card", "issue", "--for", "the man upstairs"]);
+    assert_ne!(text(&issued, "card"), published);
+    assert_eq!(elaine.json(&["card", "issue", "--for", "the man upstairs"]), issued, "the same again");
+    let shown = pigeon(&elaine.socket(), &["card", "list"]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("the man upstairs  nobody yet"), "{shown}");
+    let renewed = elaine.json(&["card", "renew"]);
+    assert_ne!(text(&renewed, "card"), published);
+    assert_eq!(renewed, elaine.json(&["card", "show"]));
+    assert_eq!(elaine.json(&["card", "revoke"])["revoked"], 1);
+    assert_eq!(elaine.json(&["card", "revoke", "--for", "the man upstairs"])["revoked"], 1);
+    assert_eq!(elaine.json(&["card", "list"])["cards"][1]["revoked"], true);
+
+    elaine.json(&["card", "import", &text(&jerry.json(&["id"]), "card")]);
+    let sent = elaine.json(&["send", "jerry", "forget it"]);
+    let cancelled = elaine.json(&["cancel", &text(&sent, "message_id")[..8]]);
+    assert_eq!(text(&cancelled, "state"), "cancelled");
+    assert_eq!(elaine.json(&["outbox"])["messages"][0]["state"], "cancelled");
+}
+
 fn hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }

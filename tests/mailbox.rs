@@ -1,94 +1,23 @@
 //! Two mailboxes on real stores, without a network between them: bundles are carried by hand.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::Arc;
-
 use carrier_pigeon::clock::{Clock, mono_ms};
-use carrier_pigeon::config::{ClockMode, Config};
-use carrier_pigeon::events::EventLog;
-use carrier_pigeon::input::Input;
-use carrier_pigeon::mailbox::{Arrival, Mailbox, MailboxError, OutboxView, run_opener};
+use carrier_pigeon::config::ClockMode;
+use carrier_pigeon::mailbox::{Arrival, MailboxError, run_opener};
 use carrier_pigeon::random::OsRandom;
 use pigeon_bundle::{
     Bundle, BundleId, Card, CardFields, Draft, Epoch, Identity, LIFETIME_DEFAULT_S, MailboxSecret, MessageId,
-    NodeKey, SecretRandom, seal,
+    seal,
 };
 use pigeon_core::{Catalog, Event as CoreEvent, OpenOutcome};
 use pigeon_proto::{Body, Content, Text};
-use pigeon_store::{Store, StoreOptions};
-use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// A mailbox with its store, and what it told the core.
-struct Person {
-    mailbox: Arc<Mailbox>,
-    store: Store,
-    told: mpsc::Receiver<Input>,
-    _dir: TempDir,
-}
+#[path = "support/person.rs"]
+mod person;
 
-impl Person {
-    async fn new(name: &str) -> Self {
-        Self::with_clock(name, Clock::new(ClockMode::Trusted)).await
-    }
-
-    async fn with_clock(name: &str, clock: Clock) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(dir.path(), StoreOptions::default()).unwrap();
-        let config = Arc::new(Config { name: name.to_owned(), ..Config::default() });
-        let (inputs, told) = mpsc::channel(1_024);
-        let events = EventLog::new(clock.clone());
-        let identity = Identity::generate(&mut OsRandom);
-        let mailbox = Mailbox::open(store.clone(), identity, config, clock, events, inputs).unwrap();
-        mailbox.refresh().await.unwrap();
-        Self { mailbox: Arc::new(mailbox), store, told, _dir: dir }
-    }
-
-    async fn knows(&self, other: &Self) {
-        self.mailbox.import_card(&other.mailbox.card().unwrap().to_text()).await.unwrap();
-    }
-
-    /// Sends a text; the bundle.
-    async fn writes(&self, to: &str, text: &str) -> (Bundle, MessageId) {
-        let sent = self.mailbox.send(to, text.to_owned(), 0).await.unwrap();
-        (self.store.bundle(&sent.bundle).unwrap().unwrap(), sent.message)
-    }
-
-    /// Everything the core was told so far.
-    fn heard(&mut self) -> Vec<CoreEvent> {
-        let mut heard = Vec::new();
-        while let Ok(Input::Core(event)) = self.told.try_recv() {
-            heard.push(event);
-        }
-        heard
-    }
-
-    fn outbox(&self) -> Vec<OutboxView> {
-        self.mailbox.outbox().unwrap()
-    }
-}
-
-fn link() -> Arrival {
-    Arrival::Link { peer: NodeKey([7; 32]), hops: 2 }
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    OsRandom.fill(&mut bytes);
-    bytes
-}
-
-fn now_s() -> u64 {
-    Clock::new(ClockMode::Trusted).day_s().unwrap()
-}
-
-async fn friends() -> (Person, Person) {
-    let (elaine, jerry) = (Person::new("elaine").await, Person::new("jerry").await);
-    elaine.knows(&jerry).await;
-    jerry.knows(&elaine).await;
-    (elaine, jerry)
-}
+use person::{Person, friends, link, now_s, random};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn copies_that_come_over_link_and_xmpp_at_once_are_one_message() {
@@ -103,6 +32,7 @@ async fn copies_that_come_over_link_and_xmpp_at_once_are_one_message() {
         second.await.unwrap().unwrap();
         let outcomes: Vec<_> = jerry
             .heard()
+            .await
             .into_iter()
             .filter_map(|event| match event {
                 CoreEvent::Opened { outcome, .. } => Some(outcome),
@@ -121,7 +51,7 @@ async fn a_receipt_and_a_refusal_at_once_both_stay() {
     for round in 0..10 {
         let (bundle, _) = elaine.writes("jerry", "are you there").await;
         jerry.mailbox.receive(&bundle, link()).await.unwrap();
-        let receipt = jerry.heard().into_iter().find_map(|event| match event {
+        let receipt = jerry.heard().await.into_iter().find_map(|event| match event {
             CoreEvent::Submitted { bundle } => Some(bundle),
             _ => None,
         });
@@ -202,7 +132,7 @@ async fn a_stranger_who_takes_a_contacts_name_gets_none_of_its_mail() {
     // Nor a contact's treatment on links.
     jerry.mailbox.send(&stranger.key().to_string(), "to the stranger".to_owned(), 0).await.unwrap();
     let mut jerry = jerry;
-    let links = jerry.heard().into_iter().rev().find_map(|event| match event {
+    let links = jerry.heard().await.into_iter().rev().find_map(|event| match event {
         CoreEvent::Contacts(links) => Some(links.len()),
         _ => None,
     });
@@ -215,11 +145,11 @@ async fn the_opener_answers_for_a_bundle_that_is_gone() {
     let (ids, queue) = mpsc::unbounded_channel();
     let cancel = CancellationToken::new();
     let opener = tokio::spawn(run_opener(jerry.mailbox.clone(), queue, cancel));
-    jerry.heard();
+    jerry.heard().await;
     ids.send(BundleId([3; 32])).unwrap();
     drop(ids);
     opener.await.unwrap();
-    let answered = jerry.heard();
+    let answered = jerry.heard().await;
     assert!(
         matches!(answered.as_slice(), [CoreEvent::Opened { bundle: BundleId([3, ..]), .. }]),
         "{answered:?}"

@@ -1,10 +1,11 @@
 //! What the tasks say to the shell, and what the shell says to the uplink.
 
 use futures::future::BoxFuture;
-use pigeon_bundle::{BundleId, NodeKey, Reveal};
-use pigeon_core::{Event as CoreEvent, PeerId};
+use pigeon_bundle::{BundleId, Commitment, NodeKey, Reveal};
+use pigeon_core::{CatalogError, Event as CoreEvent, PeerId};
 use pigeon_link::{DialError, Link, TransportEvent};
 use pigeon_store::StoreError;
+use tokio::sync::oneshot;
 
 /// Inputs that wait for the core. Senders wait when it is full: links stop reading, apps stop submitting.
 pub const INPUTS_MAX: usize = 1_024;
@@ -14,6 +15,13 @@ pub type Commit = BoxFuture<'static, Result<(), StoreError>>;
 
 /// What reaches the shell.
 pub enum Input {
+    /// Whether the r of this commitment is known in any way.
+    IsRevealed {
+        /// Of a bundle that came over XMPP.
+        commitment: Commitment,
+        /// Where to.
+        answer: oneshot::Sender<Result<bool, CatalogError>>,
+    },
     /// An event that is already in the core's words.
     Core(CoreEvent),
     /// From the transport that runs under node key `own`.

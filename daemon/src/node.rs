@@ -97,6 +97,9 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
         events.clone(),
         inputs.clone(),
     )?);
+    if went_back {
+        mailbox.forget_one_time().await?;
+    }
     let tasks = TaskTracker::new();
     let network = connectivity::watch_changes(cancel.clone()).unwrap_or_else(|error| {
         tracing::warn!(%error, "no netlink: changes of the network are noticed late");

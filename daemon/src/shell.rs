@@ -99,6 +99,11 @@ impl Shell {
                 }
                 self.handle(event);
             }
+            Input::IsRevealed { commitment, answer } => {
+                let revealed = self.core.reveal_of(&self.store, &commitment);
+                // Whoever asked may have stopped.
+                let _ = answer.send(revealed.map(|reveal| reveal.is_some()));
+            }
             Input::Transport { own, event } => self.transport(own, event),
             Input::Dialled { own, peer, result } => match result {
                 Ok(link) => self.link_up(own, Some(peer), link),

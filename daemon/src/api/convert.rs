@@ -6,7 +6,7 @@ use pigeon_proto::api;
 use pigeon_store::Store;
 use tonic::{Code, Status};
 
-use crate::mailbox::{Contact, InboxView, MailboxError, OutboxView};
+use crate::mailbox::{CardView, Contact, InboxView, MailboxError, OutboxView};
 
 /// A bundle may be named by this many digits at least.
 const PREFIX_MIN: usize = 8;
@@ -22,6 +22,12 @@ pub(crate) fn status_of(error: &MailboxError) -> Status {
         }
         MailboxError::UnknownContact { .. } | MailboxError::UnknownMessage { .. } => Code::NotFound,
         MailboxError::AmbiguousContact { .. } => Code::InvalidArgument,
+        MailboxError::CardName => Code::InvalidArgument,
+        MailboxError::UnknownCard { .. } | MailboxError::NotSent { .. } => Code::NotFound,
+        MailboxError::NothingToRevoke
+        | MailboxError::AlreadyDelivered { .. }
+        | MailboxError::AlreadyExpired { .. } => Code::FailedPrecondition,
+        MailboxError::TooManyCards { .. } => Code::ResourceExhausted,
         MailboxError::OldCard | MailboxError::FutureCard | MailboxError::NoClock => Code::FailedPrecondition,
         MailboxError::TooManyContacts { .. } => Code::ResourceExhausted,
         MailboxError::Stopping => Code::Unavailable,
@@ -62,6 +68,19 @@ pub(crate) fn outbox_message(view: OutboxView) -> api::OutboxMessage {
         delivered_ms: record.delivered_ms,
         refusal: record.refusal,
         receipts: record.receipts,
+    }
+}
+
+/// A card given out.
+pub(crate) fn issued_card(view: CardView) -> api::IssuedCard {
+    let (holder, identity) = view.holder.unzip();
+    api::IssuedCard {
+        name: view.name,
+        holder: holder.unwrap_or_default(),
+        holder_identity: identity.map(|identity| identity.to_string()).unwrap_or_default(),
+        issued_ms: view.issued_s.saturating_mul(1000),
+        revoked: view.revoked,
+        former: u32::try_from(view.former).unwrap_or(u32::MAX),
     }
 }
 

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use pigeon_bundle::Card;
 use pigeon_core::Catalog;
 use pigeon_proto::api;
 use pigeon_proto::api::pigeon_server::Pigeon;
@@ -22,7 +23,9 @@ use crate::mailbox::{Mailbox, MailboxError};
 use crate::neighbours::Neighbours;
 use crate::transports::Transports;
 use crate::uplink::UplinkState;
-use convert::{bundle_detail, bundle_id, bundle_summary, contact, inbox_message, outbox_message, status_of};
+use convert::{
+    bundle_detail, bundle_id, bundle_summary, contact, inbox_message, issued_card, outbox_message, status_of,
+};
 
 /// Submissions of one stream that are sealed and committed at a time.
 const SUBMITS_IN_FLIGHT_MAX: usize = 64;
@@ -83,6 +86,17 @@ fn tombstones(store: &Store) -> Result<u64, MailboxError> {
     }
 }
 
+impl Service {
+    fn identity_reply(&self, card: Option<Card>) -> api::IdentityReply {
+        api::IdentityReply {
+            identity: self.mailbox.identity().to_string(),
+            name: self.config.name.clone(),
+            jid: self.config.account.iter().map(|account| account.jid.clone()).collect(),
+            card: card.map(|card| card.to_text()).unwrap_or_default(),
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl Pigeon for Service {
     async fn send(&self, request: Request<api::SendRequest>) -> Reply<api::SendReply> {
@@ -131,13 +145,39 @@ impl Pigeon for Service {
         Ok(Response::new(api::OutboxReply { messages: messages.into_iter().map(outbox_message).collect() }))
     }
 
+    async fn cancel(&self, request: Request<api::CancelRequest>) -> Reply<api::OutboxMessage> {
+        let message = self.mailbox.cancel(&request.into_inner().message_id).await;
+        message.map(outbox_message).map(Response::new).map_err(|e| status_of(&e))
+    }
+
     async fn identity(&self, _: Request<api::IdentityRequest>) -> Reply<api::IdentityReply> {
-        let card = self.mailbox.card();
-        Ok(Response::new(api::IdentityReply {
-            identity: self.mailbox.identity().to_string(),
-            name: self.config.name.clone(),
-            jid: self.config.account.iter().map(|account| account.jid.clone()).collect(),
-            card: card.map(|card| card.to_text()).unwrap_or_default(),
+        Ok(Response::new(self.identity_reply(self.mailbox.card())))
+    }
+
+    async fn cards(&self, _: Request<api::CardsRequest>) -> Reply<api::CardsReply> {
+        let cards = self.mailbox.cards().into_iter().map(issued_card).collect();
+        Ok(Response::new(api::CardsReply { cards }))
+    }
+
+    async fn renew_card(&self, _: Request<api::RenewCardRequest>) -> Reply<api::IdentityReply> {
+        let card = self.mailbox.publish_card().await.map_err(|e| status_of(&e))?;
+        Ok(Response::new(self.identity_reply(Some(card))))
+    }
+
+    async fn issue_card(&self, request: Request<api::IssueCardRequest>) -> Reply<api::IssueCardReply> {
+        let name = request.into_inner().name;
+        let card = self.mailbox.card_for_person(&name).await.map_err(|e| status_of(&e))?;
+        Ok(Response::new(api::IssueCardReply { name, card: card.to_text() }))
+    }
+
+    async fn revoke_card(&self, request: Request<api::RevokeCardRequest>) -> Reply<api::RevokeCardReply> {
+        let name = request.into_inner().name;
+        let name = (!name.is_empty()).then_some(name.as_str());
+        let revoked = self.mailbox.revoke_card(name).await.map_err(|e| status_of(&e))?;
+        Ok(Response::new(api::RevokeCardReply {
+            // Cards are few: `PUBLISHED_MAX`, or one.
+            revoked: u32::try_from(revoked.secrets).unwrap_or(u32::MAX),
+            holds_published: revoked.holds_published,
         }))
     }
 

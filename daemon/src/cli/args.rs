@@ -43,7 +43,7 @@ pub(super) struct Args {
 pub(super) enum Command {
     /// Show who this node is
     Id,
-    /// Show this node's contact card, or take in somebody else's
+    /// Show, renew and revoke this node's contact cards, or take in somebody else's
     #[command(subcommand, arg_required_else_help = true)]
     Card(CardCommand),
     /// Look at the contacts
@@ -65,6 +65,12 @@ pub(super) enum Command {
     },
     /// List the messages sent, and how far each has come
     Outbox,
+    /// Take back a message that has not been delivered
+    Cancel {
+        /// The message's id, or the first digits of it (4 or more)
+        #[arg(value_name = "ID")]
+        id: String,
+    },
     /// Look at the bundles in the store: own mail and carried mail
     #[command(subcommand, arg_required_else_help = true)]
     Bundles(BundlesCommand),
@@ -85,12 +91,8 @@ pub(super) enum Command {
 pub(super) enum CardCommand {
     /// Print this node's card as text and, in a terminal, as a QR code
     Show {
-        /// Print the QR code even where the output is no terminal
-        #[arg(long, conflicts_with = "no_qr")]
-        qr: bool,
-        /// Print the text only
-        #[arg(long)]
-        no_qr: bool,
+        #[command(flatten)]
+        qr: QrArgs,
     },
     /// Add or renew a contact
     Import {
@@ -98,6 +100,37 @@ pub(super) enum CardCommand {
         #[arg(value_name = "TEXT|FILE|-")]
         card: String,
     },
+    /// List the cards given out: the published one, and those made for one person each
+    List,
+    /// Publish a new card and send it to the contacts; former ones work until `pigeon card revoke`
+    Renew {
+        #[command(flatten)]
+        qr: QrArgs,
+    },
+    /// Print a card for one person: revoking it later leaves all others alone
+    Issue {
+        /// Whom it is for: a contact's name, or any other
+        #[arg(long = "for", value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        qr: QrArgs,
+    },
+    /// Revoke the former published cards, or one person's card: no mail by them any more
+    Revoke {
+        /// Whose card, as `pigeon card list` shows it, or a contact's name [default: former published cards]
+        #[arg(long = "for", value_name = "NAME")]
+        name: Option<String>,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct QrArgs {
+    /// Print the QR code even where the output is no terminal
+    #[arg(long, conflicts_with = "no_qr")]
+    pub(super) qr: bool,
+    /// Print the text only
+    #[arg(long)]
+    pub(super) no_qr: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -71,6 +71,10 @@ messages! {
     }
     OutboxReply { messages }
     IdentityReply { identity, name, jid, card }
+    CardsReply { cards }
+    IssuedCard { name, holder, holder_identity, issued_ms, revoked, former }
+    IssueCardReply { name, card }
+    RevokeCardReply { revoked, holds_published }
     Contact { identity, name, jid, bridge, issued_ms, prekey_expires_ms }
     ContactsReply { contacts }
     BundleSummary { bundle_id, pool, copies, size, expires_ms, state, hops }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pigeon_bundle::{Card, Identity, IdentityKey};
+use pigeon_bundle::{Card, Identity, IdentityKey, OneTimePublic, OneTimeStock, Reveal};
 use pigeon_core::{ContactId, ContactLink};
 use pigeon_store::{RecordOp, Store, Table};
 use prost::Message;
@@ -25,6 +25,10 @@ pub struct Contact {
     pub knows_us: bool,
     /// Came inside a message, not from the user's hand.
     pub introduced: bool,
+    /// Issue time of the newest card of ours that it is believed to hold or was sent; 0: none.
+    pub(crate) card_sent_s: u64,
+    /// r of the last card sent to it, to take that back when a newer one follows.
+    pub(crate) update: Option<Reveal>,
     /// [`Identity::recognition_key`] with this contact; `None` where the card's key allows none.
     recognition_key: Option<[u8; 32]>,
 }
@@ -38,12 +42,15 @@ pub(crate) struct Taken {
 }
 
 impl Contact {
-    /// What the store keeps of it.
-    pub(crate) fn record(&self) -> RecordOp {
+    /// What the store keeps of it, and of the one-time keys it has given.
+    fn record(&self, stock: Option<&OneTimeStock>) -> RecordOp {
         let record = ContactRecord {
             card: self.card.as_bytes().to_vec(),
             knows_us: self.knows_us,
             introduced: self.introduced,
+            one_time: stock.map(OneTimeStock::to_bytes).unwrap_or_default(),
+            card_sent_s: self.card_sent_s,
+            update: self.update.map(|reveal| reveal.0.to_vec()).unwrap_or_default(),
         };
         RecordOp::Put {
             table: Table::Contact,
@@ -55,7 +62,11 @@ impl Contact {
 
 /// All contacts, in memory and by identity.
 #[derive(Default)]
-pub(crate) struct Contacts(BTreeMap<IdentityKey, Contact>);
+pub(crate) struct Contacts {
+    people: BTreeMap<IdentityKey, Contact>,
+    /// One-time keys that contacts have given. Apart from the contact, which may be copied: these must not be.
+    stocks: BTreeMap<IdentityKey, OneTimeStock>,
+}
 
 impl Contacts {
     /// Reads all contacts.
@@ -63,11 +74,11 @@ impl Contacts {
     /// # Errors
     /// When the store cannot be read. A card that does not verify any more is left out and logged.
     pub(crate) fn load(store: &Store, own: &Identity) -> Result<Self, MailboxError> {
-        let mut contacts = BTreeMap::new();
+        let mut contacts = Self::default();
         let mut after: Option<Vec<u8>> = None;
         loop {
             let page = store.records(Table::Contact, after.as_deref(), PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(Self(contacts)) };
+            let Some((last, _)) = page.last() else { return Ok(contacts) };
             after = Some(last.clone());
             for (_, value) in &page {
                 let record = ContactRecord::decode(value.as_slice()).ok();
@@ -79,20 +90,31 @@ impl Contacts {
                     continue;
                 };
                 let recognition_key = own.recognition_key(card.x25519()).ok();
-                let (knows_us, introduced) = (record.knows_us, record.introduced);
-                contacts.insert(card.identity(), Contact { card, knows_us, introduced, recognition_key });
+                let identity = card.identity();
+                // A stock that cannot be read costs nothing but the use of its keys.
+                let stock = OneTimeStock::from_bytes(&record.one_time).unwrap_or_default();
+                contacts.stocks.insert(identity, stock);
+                let contact = Contact {
+                    card,
+                    knows_us: record.knows_us,
+                    introduced: record.introduced,
+                    card_sent_s: record.card_sent_s,
+                    update: record.update.as_slice().try_into().ok(),
+                    recognition_key,
+                };
+                contacts.people.insert(identity, contact);
             }
         }
     }
 
     /// The contact with this identity.
     pub(crate) fn get(&self, identity: &IdentityKey) -> Option<&Contact> {
-        self.0.get(identity)
+        self.people.get(identity)
     }
 
     /// All contacts by identity.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Contact> {
-        self.0.values()
+        self.people.values()
     }
 
     /// Name for people: the card's, or the start of the key.
@@ -100,7 +122,8 @@ impl Contacts {
         self.get(identity).map_or_else(|| identity.to_string(), |contact| contact.card.name().to_owned())
     }
 
-    /// Takes a card unless a newer one of this contact is held. The user's hand confirms; a message does not.
+    /// Takes a card unless a newer one of this contact is held. The user's hand confirms; a message does not. The hand
+    /// also drops the contact's one-time keys: it may have lost the private halves.
     ///
     /// # Errors
     /// An older card than the one held, or too many contacts.
@@ -111,10 +134,11 @@ impl Contacts {
         introduced: bool,
     ) -> Result<Taken, MailboxError> {
         let identity = card.identity();
-        let held = self.0.get(&identity);
+        let held = self.people.get(&identity);
         if held.is_some_and(|held| card.issued_s() < held.card.issued_s()) {
             return Err(MailboxError::OldCard);
         }
+        let by_hand = !introduced;
         let introduced = introduced && held.is_none_or(|held| held.introduced);
         let (limit, count) = match introduced {
             true => (INTRODUCED_MAX, self.iter().filter(|contact| contact.introduced).count()),
@@ -132,18 +156,86 @@ impl Contacts {
             },
             card,
             knows_us: held.is_some_and(|held| held.knows_us),
+            card_sent_s: held.map_or(0, |held| held.card_sent_s),
+            update: held.and_then(|held| held.update),
             introduced,
         };
-        let record = contact.record();
-        self.0.insert(identity, contact);
+        if by_hand {
+            self.stocks.remove(&identity);
+        }
+        let record = contact.record(self.stocks.get(&identity));
+        self.people.insert(identity, contact);
         Ok(Taken { record, news })
     }
 
-    /// Notes that a contact holds our card. Gives the record to write where that is news.
-    pub(crate) fn knows_us(&mut self, identity: &IdentityKey) -> Option<RecordOp> {
-        let contact = self.0.get_mut(identity).filter(|contact| !contact.knows_us)?;
+    /// Notes that a contact holds our card, in doubt the present one, issued at `issued_s`. Gives the record to write
+    /// where that is news.
+    pub(crate) fn knows_us(&mut self, identity: &IdentityKey, issued_s: u64) -> Option<RecordOp> {
+        let contact = self.people.get_mut(identity).filter(|contact| !contact.knows_us)?;
         contact.knows_us = true;
-        Some(contact.record())
+        contact.card_sent_s = contact.card_sent_s.max(issued_s);
+        self.record(identity)
+    }
+
+    /// Takes in one-time keys that a contact gave. Gives the record to write where that is news.
+    pub(crate) fn add_one_time(
+        &mut self,
+        identity: &IdentityKey,
+        keys: &[[u8; 32]],
+        expires_s: u64,
+    ) -> Option<RecordOp> {
+        if !self.people.contains_key(identity) {
+            return None;
+        }
+        let news = self.stocks.entry(*identity).or_default().add(keys, expires_s);
+        if news { self.record(identity) } else { None }
+    }
+
+    /// Takes out a one-time key for a message to this contact, with the record to write in the message's transaction.
+    pub(crate) fn take_one_time(
+        &mut self,
+        identity: &IdentityKey,
+        made_s: Option<u64>,
+    ) -> Option<(OneTimePublic, RecordOp)> {
+        let key = self.stocks.get_mut(identity)?.take(made_s)?;
+        Some((key, self.record(identity)?))
+    }
+
+    /// Drops all one-time keys: this node may have used some of them and not know it. Gives the records to write.
+    pub(crate) fn forget_one_time(&mut self) -> Vec<RecordOp> {
+        let held: Vec<_> =
+            self.stocks.iter().filter(|(_, stock)| !stock.is_empty()).map(|(id, _)| *id).collect();
+        self.stocks.clear();
+        held.iter().filter_map(|identity| self.record(identity)).collect()
+    }
+
+    /// At most `limit` contacts that hold an older card of ours than `issued_s` says.
+    pub(crate) fn outdated(
+        &self,
+        issued_s: impl Fn(&IdentityKey) -> Option<u64>,
+        limit: usize,
+    ) -> Vec<Contact> {
+        let behind = |contact: &&Contact| {
+            contact.knows_us && issued_s(&contact.card.identity()).is_some_and(|at| at > contact.card_sent_s)
+        };
+        self.iter().filter(behind).take(limit).cloned().collect()
+    }
+
+    /// Notes that our card was sent. Gives r of the card sent before, and the record to write.
+    pub(crate) fn card_sent(
+        &mut self,
+        identity: &IdentityKey,
+        issued_s: u64,
+        reveal: Option<Reveal>,
+    ) -> Option<(Option<Reveal>, RecordOp)> {
+        let contact = self.people.get_mut(identity)?;
+        contact.card_sent_s = issued_s;
+        let before = std::mem::replace(&mut contact.update, reveal);
+        Some((before, self.record(identity)?))
+    }
+
+    fn record(&self, identity: &IdentityKey) -> Option<RecordOp> {
+        Some(self.people.get(identity)?.record(self.stocks.get(identity)))
     }
 
     /// Finds who the user means: a name, a JID, or an identity key in hex (8 digits at least). Whoever wrote first

@@ -4,7 +4,10 @@
 //! (to the app, to the core, to readers of events) only after that transaction is durable.
 
 mod calendar;
+mod cancel;
+mod cards;
 mod contacts;
+mod one_time;
 mod open;
 mod own;
 pub mod records;
@@ -27,6 +30,7 @@ use crate::events::EventLog;
 use crate::input::Input;
 use crate::random::OsRandom;
 pub use calendar::run_calendar;
+pub use cards::{CardView, Revoked};
 pub use contacts::Contact;
 use contacts::Contacts;
 pub use open::{Arrival, run_opener};
@@ -93,6 +97,44 @@ pub enum MailboxError {
     TooManyContacts {
         /// How many there may be.
         limit: usize,
+    },
+    /// Limit reached.
+    #[error("there are already {limit} {what} cards that work; `pigeon card revoke` makes room")]
+    TooManyCards {
+        /// How many there may be.
+        limit: usize,
+        /// `published` or `personal`.
+        what: &'static str,
+    },
+    /// A name that cannot be given to a card.
+    #[error("a card is for a name of 1 to 64 bytes without control characters")]
+    CardName,
+    /// No card for this name.
+    #[error("no card was made for {name:?}, and no contact is called so; `pigeon card list` shows the cards")]
+    UnknownCard {
+        /// What the user wrote.
+        name: String,
+    },
+    /// Only the published card in force is there.
+    #[error("no former card works any more; `pigeon card renew` makes the present one a former one")]
+    NothingToRevoke,
+    /// Too late to cancel.
+    #[error("message {id} was delivered, it cannot be taken back; `pigeon outbox` shows when")]
+    AlreadyDelivered {
+        /// The message.
+        id: String,
+    },
+    /// Nothing to cancel.
+    #[error("message {id} has expired, nobody carries it any more; nothing is left to do")]
+    AlreadyExpired {
+        /// The message.
+        id: String,
+    },
+    /// No own message with this id.
+    #[error("no message {id} in the outbox; `pigeon outbox` lists them")]
+    NotSent {
+        /// What was asked for.
+        id: String,
     },
     /// No message with this id.
     #[error("no message {id} in the inbox; `pigeon inbox` lists them")]
@@ -204,13 +246,18 @@ impl Mailbox {
     pub async fn refresh(&self) -> Result<bool, MailboxError> {
         let Some(now_s) = self.clock.day_s() else { return Ok(false) };
         let renewed = self.renew_card(now_s).await?;
-        let tags = self.state().own.tags(now_s);
-        self.tell(CoreEvent::OwnTags(tags)).await?;
+        self.tell_tags(now_s).await?;
         self.tell_contacts().await?;
         if renewed {
             self.card_changes.send_modify(|count| *count += 1);
         }
+        self.send_cards().await?;
         Ok(renewed)
+    }
+
+    async fn tell_tags(&self, now_s: u64) -> Result<(), MailboxError> {
+        let tags = self.state().own.tags(now_s);
+        self.tell(CoreEvent::OwnTags(tags)).await
     }
 
     /// A day that only neighbours have told makes a first card and nothing else: a liar's day would delete prekeys,
@@ -253,8 +300,13 @@ impl Mailbox {
         if self.is_from_the_future(&card) {
             return Err(MailboxError::FutureCard);
         }
-        let taken = self.state().contacts.take(&self.identity, card, false)?;
-        self.store.commit(Transaction::of_records(vec![taken.record])).await?;
+        let written = {
+            let mut state = self.state();
+            let taken = state.contacts.take(&self.identity, card, false)?;
+            // Queued under the lock: an older record of this contact must not come after a newer one.
+            self.store.commit(Transaction::of_records(vec![taken.record]))
+        };
+        written.await?;
         self.tell_contacts().await?;
         self.state().contacts.get(&identity).cloned().ok_or(MailboxError::Stopping)
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pigeon_bundle::{
-    Bundle, BundleId, Card, IdentityKey, LIFETIME_DEFAULT_S, MessageId, NodeKey, OpenError, Opened, Reveal,
-    open,
+    Bundle, BundleId, Card, IdentityKey, LIFETIME_DEFAULT_S, MessageId, NodeKey, OpenError, Opened,
+    OpenedWith, Reveal, open,
 };
 use pigeon_core::{Catalog, Event as CoreEvent, OpenOutcome};
 use pigeon_proto::api::Event;
@@ -14,7 +14,8 @@ use pigeon_store::{RecordOp, Table, Transaction};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::records::{InboxRecord, OutboxRecord};
+use super::one_time::{self, Cause};
+use super::records::{InboxRecord, OutboxRecord, SeenRecord};
 use super::send::random;
 use super::{INBOX, Mailbox, MailboxError, OUTBOX, State};
 use crate::events::event;
@@ -44,6 +45,10 @@ struct Change {
     events: Vec<Event>,
     core: Vec<CoreEvent>,
     contacts_changed: bool,
+    /// The one-time key that opened it, to be deleted.
+    used: Option<[u8; 32]>,
+    /// One-time keys given in the receipt.
+    given: Vec<[u8; 32]>,
 }
 
 /// Opens held bundles, one at a time and in order, as the core asks. Ends with `cancel`.
@@ -82,16 +87,28 @@ impl Mailbox {
     /// # Errors
     /// Only when the store fails or the daemon stops; then nothing was kept and the call may be repeated.
     pub async fn receive(&self, bundle: &Bundle, arrival: Arrival) -> Result<(), MailboxError> {
+        let cancelled = match arrival {
+            // Over a link the core lets nothing in whose r it knows.
+            Arrival::Link { .. } => false,
+            Arrival::Xmpp => self.is_revealed(bundle).await?,
+        };
         // Until the record of P is applied nobody else may look for it: one message at a time, up to durability.
         let keeping = self.keeping.lock().await;
         let change = {
             let mut state = self.state();
-            self.judge(&mut state, bundle, arrival)?
+            self.judge(&mut state, bundle, arrival, cancelled)?
         };
         let outcome = match change {
             Judged::Settled(outcome) => outcome,
             Judged::Change(change) => {
-                change.written.await?;
+                if let Err(error) = change.written.await {
+                    self.take_keys_back(&change.given);
+                    return Err(error.into());
+                }
+                if let Some(used) = &change.used {
+                    // The message and the deletion of this key are one transaction; now it goes from memory too.
+                    self.state().own.ring_mut().one_time_mut().remove(used);
+                }
                 drop(keeping);
                 for event in change.events {
                     self.events.push(event);
@@ -108,25 +125,25 @@ impl Mailbox {
         self.tell(CoreEvent::Opened { bundle: bundle.id(), outcome }).await
     }
 
-    fn judge(&self, state: &mut State, bundle: &Bundle, arrival: Arrival) -> Result<Judged, MailboxError> {
+    fn judge(
+        &self,
+        state: &mut State,
+        bundle: &Bundle,
+        arrival: Arrival,
+        cancelled: bool,
+    ) -> Result<Judged, MailboxError> {
+        // P comes first: the key that opened the first copy may be gone.
+        if let Some(seen) = self.store.record(Table::SeenMessage, &bundle.message_digest().0)? {
+            return Ok(Judged::Settled(self.seen_before(state, bundle, &seen)));
+        }
+        if cancelled || self.store.tombstone(&bundle.commitment())?.is_some() {
+            return Ok(self.refuse(bundle, &"its author has cancelled it"));
+        }
         let opened = match open(bundle, &self.identity, state.own.ring(), self.clock.trusted_wall_s()) {
             Ok(opened) => opened,
             Err(OpenError::NoKey) => return Ok(Judged::Settled(OpenOutcome::NotOurs)),
-            Err(error) => {
-                tracing::warn!(bundle = %bundle.id(), %error, "a bundle with a tag of ours is refused");
-                self.events.push(Event {
-                    bundle_id: bundle.id().to_string(),
-                    detail: error.to_string(),
-                    ..event("message_refused")
-                });
-                return Ok(Judged::Settled(OpenOutcome::Refused));
-            }
+            Err(error) => return Ok(self.refuse(bundle, &error)),
         };
-        if self.store.record(Table::SeenMessage, &opened.message.0)?.is_some() {
-            state.duplicates += 1;
-            self.events.push(Event { bundle_id: bundle.id().to_string(), ..event("duplicate_dropped") });
-            return Ok(Judged::Settled(OpenOutcome::Duplicate { reveal: opened.reveal }));
-        }
         match Content::decode(&opened.content) {
             Ok(content) => self.accept(state, bundle, &opened, &content, arrival).map(Judged::Change),
             Err(error) => {
@@ -134,6 +151,26 @@ impl Mailbox {
                 Ok(Judged::Settled(OpenOutcome::Refused))
             }
         }
+    }
+
+    /// A further copy of a message that was delivered: ended by its r.
+    fn seen_before(&self, state: &mut State, bundle: &Bundle, seen: &[u8]) -> OpenOutcome {
+        // Older programs kept no r, and used no keys that are gone before their messages end.
+        let opened = || open(bundle, &self.identity, state.own.ring(), None).ok().map(|opened| opened.reveal);
+        let reveal = SeenRecord::from_bytes(seen).and_then(|seen| seen.reveal).or_else(opened);
+        state.duplicates += 1;
+        self.events.push(Event { bundle_id: bundle.id().to_string(), ..event("duplicate_dropped") });
+        reveal.map_or(OpenOutcome::Refused, |reveal| OpenOutcome::Duplicate { reveal })
+    }
+
+    fn refuse(&self, bundle: &Bundle, reason: &dyn std::fmt::Display) -> Judged {
+        tracing::warn!(bundle = %bundle.id(), %reason, "a bundle with a tag of ours is refused");
+        self.events.push(Event {
+            bundle_id: bundle.id().to_string(),
+            detail: reason.to_string(),
+            ..event("message_refused")
+        });
+        Judged::Settled(OpenOutcome::Refused)
     }
 
     fn accept(
@@ -148,12 +185,17 @@ impl Mailbox {
         let seen = RecordOp::Put {
             table: Table::SeenMessage,
             key: opened.message.0.to_vec(),
-            value: bundle.expires_s().to_be_bytes().to_vec(),
+            value: SeenRecord { expires_s: bundle.expires_s(), reveal: Some(opened.reveal) }.to_bytes(),
         };
         draft.transaction.records.push(seen);
+        if let OpenedWith::OneTime(used) = opened.with {
+            draft.transaction.records.push(one_time::deletion(&used));
+            draft.used = Some(used);
+        }
         if let Some(card) = content.author_card.as_deref().and_then(|bytes| Card::parse(bytes).ok()) {
             self.introduce(state, card, &opened.author, &mut draft);
         }
+        self.learn(state, bundle, &opened.author, content, &mut draft);
         match &content.body {
             Body::Text(text) => {
                 self.keep(
@@ -173,20 +215,46 @@ impl Mailbox {
             }
             Body::Receipt(receipt) => self.confirm(state, opened, receipt, &mut draft)?,
             Body::CardUpdate(bytes) => {
-                if let Ok(card) = Card::parse(bytes) {
+                if let Ok(card) = Card::parse(bytes)
+                    && state.contacts.get(&opened.author).is_some()
+                {
                     self.introduce(state, card, &opened.author, &mut draft);
                 }
             }
         }
         let outcome = OpenOutcome::Delivered { reveal: opened.reveal };
-        let Drafted { transaction, events, core, contacts_changed } = draft;
+        let Drafted { transaction, events, core, contacts_changed, used, given } = draft;
         Ok(Change {
             written: Box::pin(self.store.commit(transaction)),
             outcome,
             events,
             core,
             contacts_changed,
+            used,
+            given,
         })
+    }
+
+    /// What a message tells beside its body: which of our cards its author holds, and one-time keys.
+    fn learn(
+        &self,
+        state: &mut State,
+        bundle: &Bundle,
+        author: &IdentityKey,
+        content: &Content,
+        draft: &mut Drafted,
+    ) {
+        let records = &mut draft.transaction.records;
+        if *author == self.identity() {
+            return;
+        }
+        records.extend(state.own.bind(bundle.tag(), bundle.epoch(), *author));
+        // Who can address us holds a card of ours; in doubt the present one.
+        let issued_s = state.own.issued_for(author).unwrap_or_default();
+        records.extend(state.contacts.knows_us(author, issued_s));
+        if let Some(given) = &content.one_time {
+            records.extend(state.contacts.add_one_time(author, &given.keys, given.expires_s));
+        }
     }
 
     /// A card inside a message is believed only about the author of that message. A card that cannot be taken does
@@ -256,22 +324,26 @@ impl Mailbox {
     /// Seals a receipt beside the message it confirms, in the same transaction.
     fn owe_receipt(
         &self,
-        state: &State,
+        state: &mut State,
         author: &IdentityKey,
         id: MessageId,
         kind: ReceiptKind,
         draft: &mut Drafted,
     ) {
-        let (Some(card), Some(now_s)) = (Self::card_of(state, author), self.clock.day_s()) else {
+        let Some(card) = Self::card_of(state, author) else {
             return; // an author whose card we do not hold cannot be answered
         };
         let body = Body::Receipt(Receipt { kind, messages: vec![id], time_ms: self.clock.display_ms() });
         let content = Content { body, author_card: None, one_time: None };
-        match self.seal_for(state, &card, &content, MessageId(random()), now_s, LIFETIME_DEFAULT_S) {
+        let id = MessageId(random());
+        match self.seal_message(state, &card, content, id, LIFETIME_DEFAULT_S, Cause::Daemon) {
             Ok(outgoing) => {
+                draft.transaction.records.extend(outgoing.records);
+                draft.given.extend(outgoing.given);
                 draft.core.push(CoreEvent::Submitted { bundle: outgoing.sealed.bundle.id() });
                 draft.transaction.ops.push(outgoing.put);
             }
+            Err(MailboxError::NoClock) => {}
             // The author's card is at fault; the message is kept all the same.
             Err(error) => tracing::warn!(%error, "a receipt cannot be sealed"),
         }
@@ -321,7 +393,6 @@ impl Mailbox {
             });
         }
         if !reveals.is_empty() {
-            draft.transaction.records.extend(state.contacts.knows_us(&opened.author));
             draft.core.push(CoreEvent::Revealed { reveals });
         }
         Ok(())
@@ -339,4 +410,8 @@ struct Drafted {
     events: Vec<Event>,
     core: Vec<CoreEvent>,
     contacts_changed: bool,
+    /// The one-time key that opened the message, deleted in the transaction.
+    used: Option<[u8; 32]>,
+    /// One-time keys given in the transaction.
+    given: Vec<[u8; 32]>,
 }

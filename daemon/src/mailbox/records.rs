@@ -1,8 +1,12 @@
 //! What the mailbox keeps in the store's record tables: protobuf, so that later versions can add fields.
 
-use pigeon_bundle::{BundleId, IdentityKey, MessageId};
+use std::fmt;
+
+use data_encoding::HEXLOWER;
+use pigeon_bundle::{BundleId, IdentityKey, MessageId, Reveal};
 use pigeon_store::{RecordOp, Store, StoreError, Table};
 use prost::Message;
+use zeroize::Zeroize as _;
 
 /// Records read from the store in one go.
 const PAGE: usize = 256;
@@ -13,6 +17,7 @@ const BY_BUNDLE: u8 = b'b';
 
 /// A message received.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct InboxRecord {
     /// The author's id of it.
     #[prost(bytes = "vec", tag = "1")]
@@ -48,6 +53,7 @@ pub struct InboxRecord {
 
 /// A message sent from this node, or a receipt it owes.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct OutboxRecord {
     /// This node's id of it.
     #[prost(bytes = "vec", tag = "1")]
@@ -85,10 +91,14 @@ pub struct OutboxRecord {
     /// Delivery receipts opened.
     #[prost(uint64, tag = "12")]
     pub receipts: u64,
+    /// When its author cancelled it, Unix milliseconds; 0: it was not.
+    #[prost(uint64, tag = "20")]
+    pub cancelled_ms: u64,
 }
 
 /// A contact.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct ContactRecord {
     /// The signed card, as received.
     #[prost(bytes = "vec", tag = "1")]
@@ -99,10 +109,38 @@ pub struct ContactRecord {
     /// Came inside a message, not from the user's hand.
     #[prost(bool, tag = "3")]
     pub introduced: bool,
+    /// The one-time keys it has given us, as `OneTimeStock` keeps them.
+    #[prost(bytes = "vec", tag = "4")]
+    pub one_time: Vec<u8>,
+    /// Issue time of the newest card of ours that it was sent, Unix seconds.
+    #[prost(uint64, tag = "5")]
+    pub card_sent_s: u64,
+    /// r of the last card sent, empty: none.
+    #[prost(bytes = "vec", tag = "6")]
+    pub update: Vec<u8>,
+}
+
+/// A card that was made for one person.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct PersonRecord {
+    /// What the owner calls that person.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The mailbox secret of that card, empty: revoked.
+    #[prost(bytes = "vec", tag = "2")]
+    pub mailbox_secret: Vec<u8>,
+    /// Identity key of whoever wrote first by it, empty: nobody yet.
+    #[prost(bytes = "vec", tag = "3")]
+    pub holder: Vec<u8>,
+    /// Unix seconds of its making.
+    #[prost(uint64, tag = "4")]
+    pub issued_s: u64,
 }
 
 /// This node's own secrets beside its identity.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct OwnRecord {
     /// The prekey ring.
     #[prost(bytes = "vec", tag = "1")]
@@ -113,6 +151,81 @@ pub struct OwnRecord {
     /// The signed card in force.
     #[prost(bytes = "vec", tag = "3")]
     pub card: Vec<u8>,
+    /// Cards made for one person each.
+    #[prost(message, repeated, tag = "4")]
+    pub persons: Vec<PersonRecord>,
+}
+
+impl fmt::Debug for PersonRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PersonRecord(issued {})", self.issued_s)
+    }
+}
+
+impl fmt::Debug for OwnRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OwnRecord({} secrets, {} persons)", self.mailbox_secrets.len(), self.persons.len())
+    }
+}
+
+impl Drop for PersonRecord {
+    fn drop(&mut self) {
+        self.mailbox_secret.zeroize();
+    }
+}
+
+impl Drop for OwnRecord {
+    fn drop(&mut self) {
+        self.ring.zeroize();
+        self.mailbox_secrets.zeroize();
+    }
+}
+
+/// What people wrote, and r, stay out of debug prints.
+impl fmt::Debug for InboxRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InboxRecord({}, {} bytes)", HEXLOWER.encode(&self.message_id), self.text.len())
+    }
+}
+
+impl fmt::Debug for OutboxRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OutboxRecord({}, {} bytes)", HEXLOWER.encode(&self.message_id), self.text.len())
+    }
+}
+
+impl fmt::Debug for ContactRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContactRecord({} bytes of card)", self.card.len())
+    }
+}
+
+/// What is kept of a message that was received: that it was, until when, and r. With it a further copy is recognised
+/// and ended though the key that opened the first is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenRecord {
+    /// Unix seconds after which no bundle of it is alive.
+    pub expires_s: u64,
+    /// `None` in records of older programs.
+    pub reveal: Option<Reveal>,
+}
+
+impl SeenRecord {
+    /// Expiry ‖ r.
+    #[must_use]
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut out = self.expires_s.to_be_bytes().to_vec();
+        out.extend(self.reveal.iter().flat_map(|reveal| reveal.0));
+        out
+    }
+
+    /// Reads what [`SeenRecord::to_bytes`] wrote, and the expiry alone; `None` for anything else.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (expires_s, reveal) = bytes.split_first_chunk()?;
+        let reveal = if reveal.is_empty() { None } else { Some(Reveal::try_from(reveal).ok()?) };
+        Some(Self { expires_s: u64::from_be_bytes(*expires_s), reveal })
+    }
 }
 
 /// A table of messages: records by sequence number, with indexes by message id and by bundle.

@@ -1,14 +1,16 @@
 //! From a text to a durable bundle.
 
 use pigeon_bundle::{
-    Bundle, Card, Draft, Epoch, IdentityKey, MessageId, Sealed, SecretRandom, UplinkDraft, seal,
+    Bundle, Card, Draft, Epoch, IdentityKey, MessageId, OneTimePublic, Sealed, SecretRandom, UplinkDraft,
+    seal, seal_once,
 };
 use pigeon_core::entry::HOPS_AT_BIRTH_MAX;
 use pigeon_core::{Entry, Event as CoreEvent, StoreOp};
 use pigeon_proto::api::Event;
 use pigeon_proto::{Body, Content, Text};
-use pigeon_store::Transaction;
+use pigeon_store::{RecordOp, Transaction};
 
+use super::one_time::Cause;
 use super::records::OutboxRecord;
 use super::{Mailbox, MailboxError, OUTBOX, State};
 use crate::events::event;
@@ -31,6 +33,10 @@ pub struct Sent {
 pub(super) struct Outgoing {
     pub(super) sealed: Sealed,
     pub(super) put: StoreOp,
+    /// One-time keys given and used up; part of the same transaction.
+    pub(super) records: Vec<RecordOp>,
+    /// One-time keys given, to be taken back if the transaction fails.
+    pub(super) given: Vec<[u8; 32]>,
 }
 
 impl Mailbox {
@@ -39,19 +45,18 @@ impl Mailbox {
     /// # Errors
     /// An unknown contact, a text that is too long, no known day, a full or failing store. Nothing is kept then.
     pub async fn send(&self, to: &str, text: String, lifetime_h: u32) -> Result<Sent, MailboxError> {
-        let now_s = self.clock.day_s().ok_or(MailboxError::NoClock)?;
         let lifetime_h = if lifetime_h == 0 { self.config.carry.lifetime_h } else { lifetime_h };
-        let (written, sent) = {
+        let (written, sent, given) = {
             let mut state = self.state();
             let contact = state.contacts.find(to)?.clone();
             let id = MessageId(random());
             let sent_ms = self.clock.display_ms();
-            let author_card =
-                if contact.knows_us { None } else { state.own.card().map(|card| card.as_bytes().to_vec()) };
+            let author_card = self.card_to_enclose(&state, &contact)?;
             let body = Body::Text(Text { id, thread: None, sent_ms, text: text.clone() });
             let content = Content { body, author_card, one_time: None };
+            let lifetime_s = u64::from(lifetime_h) * HOUR_S;
             let outgoing =
-                self.seal_for(&state, &contact.card, &content, id, now_s, u64::from(lifetime_h) * HOUR_S)?;
+                self.seal_message(&mut state, &contact.card, content, id, lifetime_s, Cause::User)?;
             let bundle = &outgoing.sealed.bundle;
             let record = OutboxRecord {
                 message_id: id.0.to_vec(),
@@ -63,13 +68,17 @@ impl Mailbox {
                 expires_s: bundle.expires_s(),
                 ..OutboxRecord::default()
             };
-            let records = OUTBOX.put(state.outbox_next, &record, id, &self.identity(), bundle.id());
+            let mut records = OUTBOX.put(state.outbox_next, &record, id, &self.identity(), bundle.id());
             state.outbox_next += 1;
             let sent = Sent { message: id, bundle: bundle.id(), uplink: bundle.uplink().is_some() };
+            records.extend(outgoing.records);
             // Queued under the lock: the order of sequence numbers is the order in the store.
-            (self.store.commit(Transaction { ops: vec![outgoing.put], records }), sent)
+            (self.store.commit(Transaction { ops: vec![outgoing.put], records }), sent, outgoing.given)
         };
-        written.await?;
+        if let Err(error) = written.await {
+            self.take_keys_back(&given);
+            return Err(error.into());
+        }
         self.events.push(Event {
             bundle_id: sent.bundle.to_string(),
             message_id: sent.message.to_string(),
@@ -79,8 +88,23 @@ impl Mailbox {
         Ok(sent)
     }
 
-    /// Seals `content` to the holder of `card`, with an uplink where the recipient's bridge is ours.
-    pub(super) fn seal_for(
+    /// Our card, for a contact that is not known to hold it, and whose card was not revoked.
+    fn card_to_enclose(
+        &self,
+        state: &State,
+        contact: &super::Contact,
+    ) -> Result<Option<Vec<u8>>, MailboxError> {
+        if contact.knows_us {
+            return Ok(None);
+        }
+        let card = state.own.card_for(&self.identity, &contact.card.identity())?;
+        Ok(card.map(|card| card.as_bytes().to_vec()))
+    }
+
+    /// Seals `content` to `key`, or to the prekey of the holder of `card`, with an uplink where the recipient's bridge is
+    /// ours.
+    #[expect(clippy::too_many_arguments, reason = "all of it is one message")]
+    pub(super) fn seal_with(
         &self,
         state: &State,
         card: &Card,
@@ -88,6 +112,7 @@ impl Mailbox {
         id: MessageId,
         now_s: u64,
         lifetime_s: u64,
+        key: Option<OneTimePublic>,
     ) -> Result<Outgoing, MailboxError> {
         let bytes = content.encode()?;
         let clock = self.clock.trusted_wall_s();
@@ -113,11 +138,14 @@ impl Mailbox {
             lifetime_s,
             uplink,
         };
-        let sealed = seal(&self.identity, &draft, &mut OsRandom)?;
+        let sealed = match key {
+            Some(key) => seal_once(&self.identity, &draft, key, &mut OsRandom)?,
+            None => seal(&self.identity, &draft, &mut OsRandom)?,
+        };
         let [hops] = random::<1>();
         let entry = Entry::own(hops % (HOPS_AT_BIRTH_MAX + 1), clock);
         let put = StoreOp::Put { bundle: Bundle::clone(&sealed.bundle), entry };
-        Ok(Outgoing { sealed, put })
+        Ok(Outgoing { sealed, put, records: Vec::new(), given: Vec::new() })
     }
 
     /// The card held of an identity.

@@ -5,7 +5,7 @@ use pigeon_core::{Catalog, Event as CoreEvent};
 
 use pigeon_store::{RecordOp, Table, Transaction};
 
-use super::records::{InboxRecord, OutboxRecord};
+use super::records::{InboxRecord, OutboxRecord, SeenRecord};
 use super::{INBOX, Mailbox, MailboxError, OUTBOX};
 
 /// Records looked at in one go.
@@ -105,7 +105,10 @@ impl Mailbox {
                 reveals.extend(Reveal::try_from(record.reveal.as_slice()).ok());
             }
         }
-        if reveals.is_empty() { Ok(()) } else { self.tell(CoreEvent::Revealed { reveals }).await }
+        if !reveals.is_empty() {
+            self.tell(CoreEvent::Revealed { reveals }).await?;
+        }
+        self.cancel_again().await
     }
 
     /// Forgets which messages were seen once no bundle of them can be alive.
@@ -114,13 +117,16 @@ impl Mailbox {
     /// When the store fails.
     pub async fn forget_expired(&self) -> Result<(), MailboxError> {
         let Some(now_s) = self.clock.trusted_wall_s() else { return Ok(()) };
+        self.prune_one_time(now_s).await?;
         let mut after: Option<Vec<u8>> = None;
         loop {
             let page = self.store.records(Table::SeenMessage, after.as_deref(), PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.clone());
-            let expired =
-                |value: &[u8]| value.try_into().map(u64::from_be_bytes).is_ok_and(|at| now_s > at + SKEW_S);
+            let expired = |value: &[u8]| {
+                SeenRecord::from_bytes(value)
+                    .is_some_and(|seen| now_s > seen.expires_s.saturating_add(SKEW_S))
+            };
             let gone: Vec<RecordOp> = page
                 .iter()
                 .filter(|(_, value)| expired(value))
@@ -132,7 +138,7 @@ impl Mailbox {
         }
     }
 
-    fn progress(&self, record: &OutboxRecord) -> Result<(bool, u32), MailboxError> {
+    pub(super) fn progress(&self, record: &OutboxRecord) -> Result<(bool, u32), MailboxError> {
         let Ok(bundle) = BundleId::try_from(record.bundle.as_slice()) else {
             return Err(MailboxError::Damaged { what: "an outbox record" });
         };
@@ -142,10 +148,16 @@ impl Mailbox {
     }
 }
 
-fn word(record: &OutboxRecord, at_bridge: bool, hand_overs: u32, now_s: Option<u64>) -> &'static str {
+pub(super) fn word(
+    record: &OutboxRecord,
+    at_bridge: bool,
+    hand_overs: u32,
+    now_s: Option<u64>,
+) -> &'static str {
     match record {
         r if r.read_ms > 0 => "read",
         r if r.delivered_ms > 0 => "delivered",
+        r if r.cancelled_ms > 0 => "cancelled",
         r if !r.refusal.is_empty() => "refused",
         r if now_s.is_some_and(|now_s| now_s > r.expires_s) => "expired",
         _ if at_bridge => "at bridge",
@@ -154,7 +166,7 @@ fn word(record: &OutboxRecord, at_bridge: bool, hand_overs: u32, now_s: Option<u
     }
 }
 
-fn name(contacts: &super::Contacts, identity: &[u8]) -> String {
+pub(super) fn name(contacts: &super::Contacts, identity: &[u8]) -> String {
     match IdentityKey::try_from(identity) {
         Ok(key) => contacts.name(&key),
         Err(_) => String::new(),

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use pigeon_proto::api;
 
+use super::super::args::QrArgs;
 use super::super::client::{About, Daemon};
 use super::super::error::{CliError, ExitStatus, complain};
 use super::super::output::Out;
@@ -16,26 +17,8 @@ const CARD_PREFIX: &str = "pigeon:card:";
 /// A card has at most 4,096 bytes of text; a mail program may have wrapped it, hence the room for blanks.
 const CARD_INPUT_MAX: u64 = 8_192;
 
-/// When the QR code is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WithQr {
-    Always,
-    InTerminal,
-    Never,
-}
-
-impl WithQr {
-    pub(super) fn from_flags(qr: bool, no_qr: bool) -> Self {
-        match (qr, no_qr) {
-            (true, _) => Self::Always,
-            (_, true) => Self::Never,
-            _ => Self::InTerminal,
-        }
-    }
-}
-
-/// Shows this node's card.
-pub(super) async fn show(daemon: &Daemon, with_qr: WithQr, out: &mut Out) -> Result<(), CliError> {
+/// Shows this node's published card.
+pub(super) async fn show(daemon: &Daemon, qr: &QrArgs, out: &mut Out) -> Result<(), CliError> {
     let reply = daemon.answer(About::Node, daemon.client().identity(api::IdentityRequest {})).await?;
     if reply.card.is_empty() && !out.is_json() {
         return Err(CliError::Refused {
@@ -46,17 +29,45 @@ pub(super) async fn show(daemon: &Daemon, with_qr: WithQr, out: &mut Out) -> Res
             ),
         });
     }
-    show_reply(out, &reply, |out, reply| {
-        let columns = if out.is_terminal() { terminal_columns() } else { None };
-        let draw = with_qr == WithQr::Always || with_qr == WithQr::InTerminal && out.is_terminal();
-        if draw {
-            match qr::draw(&reply.card, out.has_colour(), columns) {
-                Ok(drawing) => out.bytes(drawing.as_bytes())?,
-                Err(why) => complain("note", "33", &format!("no QR code: {why}")),
-            }
+    show_reply(out, &reply, |out, reply| print(out, &reply.card, qr))
+}
+
+/// A card's text, and above it the QR code: in a terminal, or where it is asked for.
+fn print(out: &mut Out, card: &str, qr: &QrArgs) -> Result<(), CliError> {
+    let columns = if out.is_terminal() { terminal_columns() } else { None };
+    if qr.qr || out.is_terminal() && !qr.no_qr {
+        match qr::draw(card, out.has_colour(), columns) {
+            Ok(drawing) => out.bytes(drawing.as_bytes())?,
+            Err(why) => complain("note", "33", &format!("no QR code: {why}")),
         }
-        out.line(&text::one_line(&reply.card))
-    })
+    }
+    out.line(&text::one_line(card))
+}
+
+/// Lists the cards given out.
+pub(super) async fn list(daemon: &Daemon, out: &mut Out) -> Result<(), CliError> {
+    let reply = daemon.answer(About::Node, daemon.client().cards(api::CardsRequest {})).await?;
+    show_reply(out, &reply, view::contacts::cards)
+}
+
+/// Publishes a new card and shows it.
+pub(super) async fn renew(daemon: &Daemon, qr: &QrArgs, out: &mut Out) -> Result<(), CliError> {
+    let reply = daemon.answer(About::Node, daemon.client().renew_card(api::RenewCardRequest {})).await?;
+    show_reply(out, &reply, |out, reply| print(out, &reply.card, qr))
+}
+
+/// Shows a card for one person, made now or before.
+pub(super) async fn issue(daemon: &Daemon, name: String, qr: &QrArgs, out: &mut Out) -> Result<(), CliError> {
+    let request = api::IssueCardRequest { name };
+    let reply = daemon.answer(About::Node, daemon.client().issue_card(request)).await?;
+    show_reply(out, &reply, |out, reply| print(out, &reply.card, qr))
+}
+
+/// Revokes one person's card, or the former published ones.
+pub(super) async fn revoke(daemon: &Daemon, name: Option<String>, out: &mut Out) -> Result<(), CliError> {
+    let request = api::RevokeCardRequest { name: name.unwrap_or_default() };
+    let reply = daemon.answer(About::Node, daemon.client().revoke_card(request)).await?;
+    show_reply(out, &reply, view::contacts::revoked)
 }
 
 /// Adds or renews the contact of `card`.

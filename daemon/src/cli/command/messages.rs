@@ -34,34 +34,75 @@ pub(super) async fn read(daemon: &Daemon, id: &str, out: &mut Out) -> Result<(),
     show(out, &message, view::messages::message)
 }
 
+/// Takes back one message sent.
+pub(super) async fn cancel(daemon: &Daemon, id: &str, out: &mut Out) -> Result<(), CliError> {
+    let message_id = full_sent_id(daemon, id).await?;
+    let call = async { daemon.client().cancel(api::CancelRequest { message_id }).await };
+    let message = daemon.answer(About::Message, call).await?;
+    show(out, &message, view::messages::cancelled)
+}
+
 /// The daemon wants whole ids; people type the digits that tell their messages apart.
 async fn full_id(daemon: &Daemon, id: &str) -> Result<String, CliError> {
+    match digits(id, "inbox")? {
+        Digits::All(id) => Ok(id),
+        Digits::First(first) => {
+            let request = api::InboxRequest { unread_only: false };
+            let inbox = daemon.answer(About::Node, daemon.client().inbox(request)).await?;
+            let ids = inbox.messages.into_iter().map(|message| message.message_id);
+            only(ids, &first, "inbox", "`pigeon inbox` lists the messages")
+        }
+    }
+}
+
+async fn full_sent_id(daemon: &Daemon, id: &str) -> Result<String, CliError> {
+    match digits(id, "outbox")? {
+        Digits::All(id) => Ok(id),
+        Digits::First(first) => {
+            let outbox = daemon.answer(About::Node, daemon.client().outbox(api::OutboxRequest {})).await?;
+            let ids = outbox.messages.into_iter().map(|message| message.message_id);
+            only(ids, &first, "outbox", "`pigeon outbox` lists the messages")
+        }
+    }
+}
+
+/// What was typed of an id.
+enum Digits {
+    All(String),
+    First(String),
+}
+
+fn digits(id: &str, folder: &str) -> Result<Digits, CliError> {
     let id = id.to_ascii_lowercase();
     if id.len() < ID_DIGITS_MIN || id.len() > ID_DIGITS || !id.bytes().all(|digit| digit.is_ascii_hexdigit())
     {
         return Err(CliError::Usage {
             what: format!("`{id}` is no message id"),
             help: format!(
-                "an id has {ID_DIGITS} hex digits, the first {ID_DIGITS_MIN} or more will do; `pigeon inbox` shows them"
+                "an id has {ID_DIGITS} hex digits, the first {ID_DIGITS_MIN} or more will do; `pigeon {folder}` shows them"
             ),
         });
     }
-    if id.len() == ID_DIGITS {
-        return Ok(id);
-    }
-    let request = api::InboxRequest { unread_only: false };
-    let inbox = daemon.answer(About::Node, daemon.client().inbox(request)).await?;
-    let all = inbox.messages.into_iter().map(|message| message.message_id);
-    let mut matching: Vec<String> = all.filter(|candidate| candidate.starts_with(&id)).collect();
+    Ok(if id.len() == ID_DIGITS { Digits::All(id) } else { Digits::First(id) })
+}
+
+/// The one id that begins so.
+fn only(
+    ids: impl Iterator<Item = String>,
+    first: &str,
+    folder: &str,
+    help: &'static str,
+) -> Result<String, CliError> {
+    let mut matching: Vec<String> = ids.filter(|candidate| candidate.starts_with(first)).collect();
     match (matching.pop(), matching.len()) {
         (Some(only), 0) => Ok(only),
         (Some(_), others) => Err(CliError::Usage {
-            what: format!("{} messages have an id that begins with {id}", others + 1),
-            help: "give more digits; `pigeon --json inbox` shows the whole ids".into(),
+            what: format!("{} messages have an id that begins with {first}", others + 1),
+            help: format!("give more digits; `pigeon --json {folder}` shows the whole ids"),
         }),
-        (None, _) => Err(CliError::NotFound {
-            what: format!("no message in the inbox has an id that begins with {id}"),
-            help: "`pigeon inbox` lists the messages",
-        }),
+        (None, _) => {
+            let what = format!("no message in the {folder} has an id that begins with {first}");
+            Err(CliError::NotFound { what, help })
+        }
     }
 }

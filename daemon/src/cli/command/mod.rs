@@ -25,14 +25,7 @@ pub(super) async fn run(command: Command, socket: &Path, out: &mut Out) -> Resul
     let connect = || Daemon::connect(socket);
     match command {
         Command::Id => id(&connect().await?, out).await,
-        Command::Card(CardCommand::Show { qr, no_qr }) => {
-            card::show(&connect().await?, card::WithQr::from_flags(qr, no_qr), out).await
-        }
-        Command::Card(CardCommand::Import { card }) => {
-            // What is wrong with the arguments is said whether or not a daemon answers.
-            let card = card::find(&card)?;
-            card::import(&connect().await?, card, out).await
-        }
+        Command::Card(command) => card_command(command, socket, out).await,
         Command::Contact(ContactCommand::List) => contacts(&connect().await?, out).await,
         Command::Send(message) if message.lines => send::lines(&connect().await?, message, out).await,
         Command::Send(message) => {
@@ -42,11 +35,28 @@ pub(super) async fn run(command: Command, socket: &Path, out: &mut Out) -> Resul
         Command::Inbox { unread } => messages::inbox(&connect().await?, unread, out).await,
         Command::Read { id } => messages::read(&connect().await?, &id, out).await,
         Command::Outbox => messages::outbox(&connect().await?, out).await,
+        Command::Cancel { id } => messages::cancel(&connect().await?, &id, out).await,
         Command::Bundles(which) => bundles(&connect().await?, which, out).await,
         Command::Neighbours => neighbours(&connect().await?, out).await,
         Command::Status => status(&connect().await?, out).await,
         Command::Watch(args) => watch::run(&connect().await?, &args, out).await,
         Command::Completions { shell } => super::completions(shell, out),
+    }
+}
+
+async fn card_command(command: CardCommand, socket: &Path, out: &mut Out) -> Result<(), CliError> {
+    let connect = || Daemon::connect(socket);
+    match command {
+        CardCommand::Show { qr } => card::show(&connect().await?, &qr, out).await,
+        CardCommand::Import { card } => {
+            // What is wrong with the arguments is said whether or not a daemon answers.
+            let card = card::find(&card)?;
+            card::import(&connect().await?, card, out).await
+        }
+        CardCommand::List => card::list(&connect().await?, out).await,
+        CardCommand::Renew { qr } => card::renew(&connect().await?, &qr, out).await,
+        CardCommand::Issue { name, qr } => card::issue(&connect().await?, name, &qr, out).await,
+        CardCommand::Revoke { name } => card::revoke(&connect().await?, name, out).await,
     }
 }
 

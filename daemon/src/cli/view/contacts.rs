@@ -1,6 +1,6 @@
 //! Contacts.
 
-use pigeon_proto::api::{Contact, ContactsReply};
+use pigeon_proto::api::{CardsReply, Contact, ContactsReply, IssuedCard, RevokeCardReply};
 
 use super::super::error::CliError;
 use super::super::output::Out;
@@ -39,10 +39,77 @@ pub(in super::super) fn imported(out: &mut Out, contact: &Contact) -> Result<(),
     ])
 }
 
+/// The cards given out, one to a row.
+pub(in super::super) fn cards(out: &mut Out, reply: &CardsReply) -> Result<(), CliError> {
+    let row = |card: &IssuedCard| {
+        let holder = match (card.name.is_empty(), card.holder.is_empty()) {
+            (true, _) => "anybody".to_owned(),
+            (false, true) => "nobody yet".to_owned(),
+            (false, false) => card.holder.clone(),
+        };
+        let state = match (card.revoked, card.former) {
+            (true, _) => "revoked".to_owned(),
+            (false, 0) => "works".to_owned(),
+            (false, former) => {
+                format!("works, and {}", count(former.into(), "former one", "former ones"))
+            }
+        };
+        let name = if card.name.is_empty() { "published".to_owned() } else { card.name.clone() };
+        [name, holder, rfc3339(card.issued_ms), state]
+    };
+    let rows: Vec<_> = reply.cards.iter().map(row).collect();
+    out.table(["FOR", "HELD BY", "ISSUED", "STATE"], &rows)?;
+    out.line(&count(rows.len() as u64, "card", "cards"))
+}
+
+/// What a revocation came to.
+pub(in super::super) fn revoked(out: &mut Out, reply: &RevokeCardReply) -> Result<(), CliError> {
+    if reply.holds_published {
+        return out.line(
+            "no further card will be sent; the published card held by this person works until `pigeon card renew` and \
+             `pigeon card revoke`",
+        );
+    }
+    let cards = count(reply.revoked.into(), "card is", "cards are");
+    out.line(&format!("{cards} revoked: mail by such a card is carried, and not taken"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::output::printed;
     use super::*;
+
+    #[test]
+    fn cards_are_rows() {
+        let published = IssuedCard { issued_ms: 1_795_392_000_000, former: 1, ..Default::default() };
+        let unused = IssuedCard { name: "kramer".into(), former: 0, ..published.clone() };
+        let used = IssuedCard { name: "george".into(), holder: "george c".into(), ..unused.clone() };
+        let revoked = IssuedCard { name: "newman".into(), revoked: true, ..used.clone() };
+        assert_eq!(
+            printed(|out| cards(out, &CardsReply { cards: vec![published, unused, used, revoked] })),
+            "\
+FOR        HELD BY     ISSUED                STATE
+published  anybody     2026-11-23T00:00:00Z  works, and 1 former one
+kramer     nobody yet  2026-11-23T00:00:00Z  works
+george     george c    2026-11-23T00:00:00Z  works
+newman     george c    2026-11-23T00:00:00Z  revoked
+4 cards
+"
+        );
+    }
+
+    #[test]
+    fn a_revocation_says_what_still_works() {
+        let shown = |revoked, holds_published| {
+            printed(|out| super::revoked(out, &RevokeCardReply { revoked, holds_published }))
+        };
+        assert!(shown(1, false).starts_with("1 card is revoked"), "{}", shown(1, false));
+        assert!(
+            shown(0, true).contains("`pigeon card renew` and `pigeon card revoke`"),
+            "{}",
+            shown(0, true)
+        );
+    }
 
     #[test]
     fn contacts_are_rows() {

@@ -90,9 +90,27 @@ pub(in super::super) fn outbox(out: &mut Out, reply: &OutboxReply) -> Result<(),
     out.line(&summary)
 }
 
+/// A message that was just taken back.
+pub(in super::super) fn cancelled(out: &mut Out, message: &OutboxMessage) -> Result<(), CliError> {
+    out.pairs(&[
+        ("message", message.message_id.clone()),
+        ("to", name_or_key(&message.to, &message.to_identity)),
+        ("state", message.state.clone()),
+    ])?;
+    if message.hand_overs > 0 {
+        let copies = count(message.hand_overs.into(), "neighbour holds a copy", "neighbours hold copies");
+        out.line(&format!(
+            "{copies} and will drop it on hearing of this; if one meets the recipient first, it is delivered"
+        ))?;
+    }
+    Ok(())
+}
+
 fn state(message: &OutboxMessage) -> String {
     match message {
-        OutboxMessage { refusal, .. } if !refusal.is_empty() => format!("refused: {}", one_line(refusal)),
+        OutboxMessage { refusal, state, .. } if !refusal.is_empty() && state == "refused" => {
+            format!("refused: {}", one_line(refusal))
+        }
         OutboxMessage { delivered_ms: 1.., .. } => {
             format!("{} {}", message.state, rfc3339(message.delivered_ms))
         }
@@ -165,6 +183,15 @@ lines\\u{{7}}
                 "cd".repeat(32)
             )
         );
+    }
+
+    #[test]
+    fn a_message_taken_back_may_be_underway_all_the_same() {
+        let message = OutboxMessage { to: "jerry".into(), state: "cancelled".into(), ..Default::default() };
+        assert_eq!(printed(|out| cancelled(out, &message)), "message\nto       jerry\nstate    cancelled\n");
+        let handed_over = OutboxMessage { hand_overs: 2, ..message };
+        let shown = printed(|out| cancelled(out, &handed_over));
+        assert!(shown.contains("2 neighbours hold copies and will drop it"), "{shown}");
     }
 
     #[test]
