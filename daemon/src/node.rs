@@ -20,7 +20,7 @@ use crate::connectivity;
 use crate::events::{EventLog, event};
 use crate::input::INPUTS_MAX;
 use crate::keys::{self, KeyError};
-use crate::mailbox::{Mailbox, MailboxError, run_calendar, run_opener};
+use crate::mailbox::{Mailbox, MailboxError, run_assembler, run_calendar, run_opener};
 use crate::neighbours::Neighbours;
 use crate::notices::Notices;
 use crate::random::OsRandom;
@@ -133,6 +133,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
     }
     mailbox.reveal_again().await?;
     tasks.spawn(run_calendar(mailbox.clone(), cancel.clone()));
+    tasks.spawn(run_assembler(mailbox.clone(), cancel.clone()));
     if let Some(account) = config.account.clone() {
         let uplink = Uplink {
             account,

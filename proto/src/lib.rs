@@ -15,8 +15,8 @@ mod framing;
 mod wire;
 
 pub use content::{
-    Application, Body, CARD_SIZE_MAX, CONTENT_SIZE_MAX, Content, ContentError, ONE_TIME_KEYS_MAX,
-    OneTimeKeys, RECEIPT_MESSAGES_MAX, Receipt, ReceiptKind, SERVICE_NAME_MAX, Text,
+    Application, Attachment, Body, CARD_SIZE_MAX, CONTENT_SIZE_MAX, Content, ContentError, ONE_TIME_KEYS_MAX,
+    OneTimeKeys, Part, RECEIPT_MESSAGES_MAX, Receipt, ReceiptKind, SERVICE_NAME_MAX, Text,
 };
 pub use frame::{
     Accept, Auth, COPIES_PER_OFFER_MAX, DeclineReason, Frame, FrameError, GoodbyeReason, Hello,

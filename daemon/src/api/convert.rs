@@ -6,7 +6,7 @@ use pigeon_proto::api;
 use pigeon_store::Store;
 use tonic::{Code, Status};
 
-use crate::mailbox::{CardView, Contact, InboxView, MailboxError, OutboxView};
+use crate::mailbox::{AttachmentView, CardView, Contact, InboxView, MailboxError, OutboxView};
 
 /// A bundle may be named by this many digits at least.
 const PREFIX_MIN: usize = 8;
@@ -21,7 +21,12 @@ pub(crate) fn status_of(error: &MailboxError) -> Status {
             Code::InvalidArgument
         }
         MailboxError::UnknownContact { .. } | MailboxError::UnknownMessage { .. } => Code::NotFound,
-        MailboxError::AmbiguousContact { .. } => Code::InvalidArgument,
+        MailboxError::AmbiguousContact { .. } | MailboxError::Manifest(_) | MailboxError::Attachment(_) => {
+            Code::InvalidArgument
+        }
+        MailboxError::NoAttachment { .. } => Code::NotFound,
+        MailboxError::AttachmentIncomplete { .. } => Code::FailedPrecondition,
+        MailboxError::AttachmentFile { .. } => Code::Internal,
         MailboxError::CardName => Code::InvalidArgument,
         MailboxError::UnknownCard { .. } | MailboxError::NotSent { .. } => Code::NotFound,
         MailboxError::NothingToRevoke
@@ -37,7 +42,7 @@ pub(crate) fn status_of(error: &MailboxError) -> Status {
 
 /// A received message.
 pub(crate) fn inbox_message(view: InboxView) -> api::InboxMessage {
-    let InboxView { record, from } = view;
+    let InboxView { record, from, attachment } = view;
     api::InboxMessage {
         message_id: hex(&record.message_id),
         from,
@@ -50,12 +55,27 @@ pub(crate) fn inbox_message(view: InboxView) -> api::InboxMessage {
         via_peer: hex(&record.via_peer),
         hops: record.hops,
         bundle_id: hex(&record.bundle),
+        attachment: attachment.map(self::attachment),
+    }
+}
+
+/// An attachment.
+pub(crate) fn attachment(view: AttachmentView) -> api::Attachment {
+    let AttachmentView { info, state, parts } = view;
+    api::Attachment {
+        name: info.name,
+        media_type: info.media_type,
+        size: info.size,
+        state: state.to_owned(),
+        parts,
+        needed: info.needed,
+        total: info.total,
     }
 }
 
 /// A sent message.
 pub(crate) fn outbox_message(view: OutboxView) -> api::OutboxMessage {
-    let OutboxView { record, to, state, hand_overs } = view;
+    let OutboxView { record, to, state, hand_overs, attachment } = view;
     api::OutboxMessage {
         message_id: hex(&record.message_id),
         to,
@@ -68,6 +88,7 @@ pub(crate) fn outbox_message(view: OutboxView) -> api::OutboxMessage {
         delivered_ms: record.delivered_ms,
         refusal: record.refusal,
         receipts: record.receipts,
+        attachment: attachment.map(self::attachment),
     }
 }
 

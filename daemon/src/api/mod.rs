@@ -1,5 +1,6 @@
 //! The local API: gRPC over a Unix socket (`proto/proto/pigeon/v1/pigeon.proto`).
 
+mod attachments;
 mod convert;
 pub mod socket;
 
@@ -127,6 +128,23 @@ impl Pigeon for Service {
             })
             .buffered(SUBMITS_IN_FLIGHT_MAX);
         Ok(Response::new(Box::pin(replies)))
+    }
+
+    async fn send_attachment(
+        &self,
+        request: Request<Streaming<api::SendAttachmentRequest>>,
+    ) -> Reply<api::SendReply> {
+        attachments::send(&self.mailbox, request.into_inner()).await.map(Response::new)
+    }
+
+    type ReadAttachmentStream = ReplyStream<api::AttachmentChunk>;
+
+    async fn read_attachment(
+        &self,
+        request: Request<api::ReadAttachmentRequest>,
+    ) -> Reply<Self::ReadAttachmentStream> {
+        let chunks = attachments::read(&self.mailbox, &request.into_inner().message_id).await?;
+        Ok(Response::new(Box::pin(chunks)))
     }
 
     async fn inbox(&self, request: Request<api::InboxRequest>) -> Reply<api::InboxReply> {

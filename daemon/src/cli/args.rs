@@ -71,6 +71,9 @@ pub(super) enum Command {
         #[arg(value_name = "ID")]
         id: String,
     },
+    /// Save what is attached to a message
+    #[command(subcommand, arg_required_else_help = true)]
+    Attachment(AttachmentCommand),
     /// Look at the bundles in the store: own mail and carried mail
     #[command(subcommand, arg_required_else_help = true)]
     Bundles(BundlesCommand),
@@ -143,15 +146,36 @@ pub(super) enum ContactCommand {
 pub(super) struct SendArgs {
     /// A contact's name, JID, or identity key (8 digits of it or more)
     pub(super) to: String,
-    /// The text; without it, or with -, the standard input to its end
+    /// The text; without it, or with -, the standard input to its end. Not needed with --attach
     #[arg(conflicts_with = "lines")]
     pub(super) text: Option<String>,
+    /// Attach a file of at most 16 MiB
+    #[arg(long, value_name = "FILE", conflicts_with = "lines")]
+    pub(super) attach: Option<PathBuf>,
+    /// The file's media type, such as image/png [default: by the end of its name]
+    #[arg(long, value_name = "TYPE", requires = "attach")]
+    pub(super) media_type: Option<String>,
     /// How long the message may travel, in hours, 1 to 720 [default: as the daemon is configured, 168]
     #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=720))]
     pub(super) lifetime: Option<u32>,
     /// Send each line of the standard input as a message of its own
     #[arg(long)]
     pub(super) lines: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AttachmentCommand {
+    /// Write the attachment of a message received into a new file
+    Save {
+        /// The message's id, or the first digits of it (4 or more)
+        #[arg(value_name = "ID")]
+        id: String,
+        /// The file, or a folder for it, or - for the standard output [default: its author's name for it, here]
+        file: Option<PathBuf>,
+        /// Write over a file that is there
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

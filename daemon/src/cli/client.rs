@@ -71,10 +71,23 @@ impl Daemon {
         about: About,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, CliError> {
-        match tokio::time::timeout(ANSWER_MAX, call).await {
+        self.answer_within(ANSWER_MAX, about, call).await
+    }
+
+    /// Waits for the daemon's answer, at most `max`.
+    ///
+    /// # Errors
+    /// As [`Daemon::answer`].
+    pub(super) async fn answer_within<T>(
+        &self,
+        max: Duration,
+        about: About,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, CliError> {
+        match tokio::time::timeout(max, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(self.error(about, &status)),
-            Err(_) => Err(CliError::NoAnswer { socket: self.socket.clone(), seconds: ANSWER_MAX.as_secs() }),
+            Err(_) => Err(CliError::NoAnswer { socket: self.socket.clone(), seconds: max.as_secs() }),
         }
     }
 

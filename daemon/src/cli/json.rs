@@ -63,11 +63,13 @@ messages! {
     SendReply { message_id, bundle_id, uplink, tag, error }
     InboxMessage {
         message_id, from, from_identity, text, sent_ms, received_ms, read, via, via_peer, hops, bundle_id,
+        attachment,
     }
+    Attachment { name, media_type, size, state, parts, needed, total }
     InboxReply { messages, duplicates }
     OutboxMessage {
         message_id, to, to_identity, text, sent_ms, state, bundle_id, hand_overs, delivered_ms, refusal,
-        receipts,
+        receipts, attachment,
     }
     OutboxReply { messages }
     IdentityReply { identity, name, jid, card }

@@ -45,7 +45,8 @@ impl Mailbox {
         self.tell(CoreEvent::Cancelled { reveals: self.reveals_of(&record)? }).await?;
         let to = name(&self.state().contacts, &record.recipient);
         let state = word(&record, false, record.hand_overs, self.clock.day_s());
-        Ok(OutboxView { to, state, hand_overs: record.hand_overs, record })
+        let attachment = self.attachment_sent(&record)?;
+        Ok(OutboxView { to, state, hand_overs: record.hand_overs, attachment, record })
     }
 
     /// Tells the core again what a crash may have kept from it: own messages that are cancelled and still held.
@@ -68,7 +69,16 @@ impl Mailbox {
     /// r of each bundle of an own message.
     fn reveals_of(&self, record: &OutboxRecord) -> Result<Vec<Reveal>, MailboxError> {
         let damaged = |_| MailboxError::Damaged { what: "an outbox record" };
-        Ok(vec![Reveal::try_from(record.reveal.as_slice()).map_err(damaged)?])
+        let mut reveals = vec![Reveal::try_from(record.reveal.as_slice()).map_err(damaged)?];
+        if record.attachment.is_some() {
+            let id = record.message_id.as_slice().try_into().map(MessageId);
+            reveals.extend(
+                self.attachment_reveals(
+                    &id.map_err(|_| MailboxError::Damaged { what: "an outbox record" })?,
+                )?,
+            );
+        }
+        Ok(reveals)
     }
 
     /// Whether r of this bundle is known here, be it in the core's memory only: its author has cancelled it, if it was

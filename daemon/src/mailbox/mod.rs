@@ -3,6 +3,7 @@
 //! Everything it writes goes into the store in one transaction with the bundle it belongs to, and is announced
 //! (to the app, to the core, to readers of events) only after that transaction is durable.
 
+mod attachments;
 mod calendar;
 mod cancel;
 mod cards;
@@ -15,9 +16,11 @@ mod send;
 mod views;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
+use pigeon_bundle::attachment::{AttachmentError, ManifestError};
 use pigeon_bundle::{BridgeCard, BundleId, Card, CardError, Identity, IdentityKey, SealError};
 use pigeon_core::{CatalogError, ContactId, Event as CoreEvent};
 use pigeon_proto::ContentError;
@@ -29,6 +32,8 @@ use crate::config::Config;
 use crate::events::EventLog;
 use crate::input::Input;
 use crate::random::OsRandom;
+use attachments::Desk;
+pub use attachments::{Attached, AttachmentFile, AttachmentView, UPLOADS_MAX, run_assembler};
 pub use calendar::run_calendar;
 pub use cards::{CardView, Revoked};
 pub use contacts::Contact;
@@ -148,6 +153,38 @@ pub enum MailboxError {
          set the clock (NTP), or clock = \"trusted\" in the config, and send again"
     )]
     NoClock,
+    /// A manifest cannot be made.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// An attachment cannot be cut.
+    #[error(transparent)]
+    Attachment(#[from] AttachmentError),
+    /// Nothing is attached.
+    #[error("message {id} has no attachment; `pigeon inbox` shows which have")]
+    NoAttachment {
+        /// The message.
+        id: String,
+    },
+    /// Not there yet, or never.
+    #[error(
+        "the attachment is {state}, {parts} of {needed} parts are here; `pigeon inbox` shows when it is complete"
+    )]
+    AttachmentIncomplete {
+        /// Word for people.
+        state: &'static str,
+        /// Parts here.
+        parts: u32,
+        /// Parts that suffice.
+        needed: u32,
+    },
+    /// The file of an attachment.
+    #[error("the file {path} of an attachment: {source}; see to its folder and the room on its disk")]
+    AttachmentFile {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A record cannot be read.
     #[error("{what} in the store is damaged; restore a backup of data_dir")]
     Damaged {
@@ -172,6 +209,7 @@ pub struct Mailbox {
     /// transaction only once its writer has come to it.
     keeping: tokio::sync::Mutex<()>,
     names: RwLock<BTreeMap<ContactId, String>>,
+    desk: Desk,
     state: Mutex<State>,
 }
 
@@ -210,6 +248,7 @@ impl Mailbox {
             duplicates: 0,
         };
         Ok(Self {
+            desk: Desk::open(&store)?,
             store,
             identity,
             config,

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::one_time::{self, Cause};
-use super::records::{InboxRecord, OutboxRecord, SeenRecord};
+use super::records::{AttachmentInfo, InboxRecord, OutboxRecord, SeenRecord};
 use super::send::random;
 use super::{INBOX, Mailbox, MailboxError, OUTBOX, State};
 use crate::events::event;
@@ -39,12 +39,13 @@ pub enum Arrival {
 }
 
 /// What opening changes: one transaction, and what to tell once it is durable.
-struct Change {
+pub(super) struct Change {
     written: Commit,
     outcome: OpenOutcome,
     events: Vec<Event>,
     core: Vec<CoreEvent>,
     contacts_changed: bool,
+    assemble: bool,
     /// The one-time key that opened it, to be deleted.
     used: Option<[u8; 32]>,
     /// One-time keys given in the receipt.
@@ -70,7 +71,7 @@ pub async fn run_opener(
 
 impl Mailbox {
     /// Opens a bundle from the store and tells the core what came of it.
-    async fn open_held(&self, id: &BundleId) -> Result<(), MailboxError> {
+    pub(super) async fn open_held(&self, id: &BundleId) -> Result<(), MailboxError> {
         let (Some(bundle), Some(entry)) = (self.store.bundle(id)?, self.store.entry(id)?) else {
             // Purged meanwhile; the core waits for an answer all the same.
             return self.tell(CoreEvent::Opened { bundle: *id, outcome: OpenOutcome::Refused }).await;
@@ -119,6 +120,9 @@ impl Mailbox {
                 if change.contacts_changed {
                     self.tell_contacts().await?;
                 }
+                if change.assemble {
+                    self.attachments_changed();
+                }
                 change.outcome
             }
         };
@@ -145,7 +149,12 @@ impl Mailbox {
             Err(error) => return Ok(self.refuse(bundle, &error)),
         };
         match Content::decode(&opened.content) {
-            Ok(content) => self.accept(state, bundle, &opened, &content, arrival).map(Judged::Change),
+            Ok(content) => {
+                if let Some(refused) = self.refuse_without_room(bundle, &opened, &content)? {
+                    return Ok(Judged::Change(refused));
+                }
+                self.accept(state, bundle, &opened, &content, arrival).map(Judged::Change)
+            }
             Err(error) => {
                 tracing::warn!(bundle = %bundle.id(), %error, "a message opens but its content is not understood");
                 Ok(Judged::Settled(OpenOutcome::Refused))
@@ -206,14 +215,19 @@ impl Mailbox {
                     text.id,
                     text.text.clone(),
                     text.sent_ms,
+                    None,
                     &mut draft,
                 );
             }
             Body::Application(app) => {
                 let text = format!("{}: {} bytes", app.service, app.data.len());
-                self.keep(state, bundle, opened, arrival, app.id, text, 0, &mut draft);
+                self.keep(state, bundle, opened, arrival, app.id, text, 0, None, &mut draft);
             }
             Body::Receipt(receipt) => self.confirm(state, opened, receipt, &mut draft)?,
+            Body::Attachment(attachment) => {
+                self.accept_attachment(state, bundle, opened, arrival, attachment, &mut draft)?;
+            }
+            Body::Part(part) => self.accept_part(bundle, opened, part, &mut draft)?,
             Body::CardUpdate(bytes) => {
                 if let Ok(card) = Card::parse(bytes)
                     && state.contacts.get(&opened.author).is_some()
@@ -223,16 +237,14 @@ impl Mailbox {
             }
         }
         let outcome = OpenOutcome::Delivered { reveal: opened.reveal };
-        let Drafted { transaction, events, core, contacts_changed, used, given } = draft;
-        Ok(Change {
-            written: Box::pin(self.store.commit(transaction)),
-            outcome,
-            events,
-            core,
-            contacts_changed,
-            used,
-            given,
-        })
+        Ok(self.change(draft, outcome))
+    }
+
+    /// Queues what was drafted.
+    pub(super) fn change(&self, draft: Drafted, outcome: OpenOutcome) -> Change {
+        let Drafted { transaction, events, core, contacts_changed, assemble, used, given } = draft;
+        let written = Box::pin(self.store.commit(transaction));
+        Change { written, outcome, events, core, contacts_changed, assemble, used, given }
     }
 
     /// What a message tells beside its body: which of our cards its author holds, and one-time keys.
@@ -274,7 +286,7 @@ impl Mailbox {
     }
 
     #[expect(clippy::too_many_arguments, reason = "one call per kind of content, all of it is one message")]
-    fn keep(
+    pub(super) fn keep(
         &self,
         state: &mut State,
         bundle: &Bundle,
@@ -283,6 +295,7 @@ impl Mailbox {
         id: MessageId,
         text: String,
         sent_ms: u64,
+        attachment: Option<AttachmentInfo>,
         draft: &mut Drafted,
     ) {
         let (via, via_peer, hops) = match arrival {
@@ -300,6 +313,7 @@ impl Mailbox {
             via_peer,
             hops: u32::from(hops),
             bundle: bundle.id().0.to_vec(),
+            attachment,
         };
         draft.events.push(Event {
             bundle_id: bundle.id().to_string(),
@@ -318,11 +332,14 @@ impl Mailbox {
             bundle.id(),
         ));
         state.inbox_next += 1;
-        self.owe_receipt(state, &opened.author, id, ReceiptKind::Delivered, draft);
+        // With an attachment there is one receipt for all of it, when it is complete.
+        if record.attachment.is_none() {
+            self.owe_receipt(state, &opened.author, id, ReceiptKind::Delivered, draft);
+        }
     }
 
     /// Seals a receipt beside the message it confirms, in the same transaction.
-    fn owe_receipt(
+    pub(super) fn owe_receipt(
         &self,
         state: &mut State,
         author: &IdentityKey,
@@ -383,6 +400,9 @@ impl Mailbox {
                 }
             };
             reveals.extend(Reveal::try_from(record.reveal.as_slice()).ok());
+            if record.attachment.is_some() {
+                reveals.extend(self.attachment_reveals(id)?);
+            }
             draft.transaction.records.push(OUTBOX.replace(sequence, &record));
             draft.events.push(Event {
                 message_id: id.to_string(),
@@ -404,14 +424,17 @@ enum Judged {
     Change(Change),
 }
 
+/// What a transaction will hold, and what is told and done once it is durable.
 #[derive(Default)]
-struct Drafted {
-    transaction: Transaction,
-    events: Vec<Event>,
-    core: Vec<CoreEvent>,
-    contacts_changed: bool,
+pub(super) struct Drafted {
+    pub(super) transaction: Transaction,
+    pub(super) events: Vec<Event>,
+    pub(super) core: Vec<CoreEvent>,
+    pub(super) contacts_changed: bool,
+    /// There may be an attachment to put together.
+    pub(super) assemble: bool,
     /// The one-time key that opened the message, deleted in the transaction.
-    used: Option<[u8; 32]>,
+    pub(super) used: Option<[u8; 32]>,
     /// One-time keys given in the transaction.
-    given: Vec<[u8; 32]>,
+    pub(super) given: Vec<[u8; 32]>,
 }

@@ -8,6 +8,8 @@ use pigeon_store::{RecordOp, Store, StoreError, Table};
 use prost::Message;
 use zeroize::Zeroize as _;
 
+pub use super::attachments::AttachmentInfo;
+
 /// Records read from the store in one go.
 const PAGE: usize = 256;
 
@@ -49,6 +51,9 @@ pub struct InboxRecord {
     /// B of the copy that was opened.
     #[prost(bytes = "vec", tag = "10")]
     pub bundle: Vec<u8>,
+    /// What is attached; whether it is here, its own records say.
+    #[prost(message, optional, tag = "11")]
+    pub attachment: Option<AttachmentInfo>,
 }
 
 /// A message sent from this node, or a receipt it owes.
@@ -94,6 +99,9 @@ pub struct OutboxRecord {
     /// When its author cancelled it, Unix milliseconds; 0: it was not.
     #[prost(uint64, tag = "20")]
     pub cancelled_ms: u64,
+    /// What is attached; its other bundles have records of their own.
+    #[prost(message, optional, tag = "13")]
+    pub attachment: Option<AttachmentInfo>,
 }
 
 /// A contact.
@@ -284,6 +292,11 @@ impl MessageTable {
             Some((key, value)) if key.starts_with(&prefix) => self.by_sequence(store, value),
             _ => Ok(None),
         }
+    }
+
+    /// Whether there is a record of this author's message.
+    pub fn has(self, store: &Store, id: &MessageId, author: &IdentityKey) -> Result<bool, StoreError> {
+        Ok(store.record(self.0, &keyed(BY_MESSAGE, &[&id.0, &author.0]))?.is_some())
     }
 
     fn by_index<R: Message + Default>(

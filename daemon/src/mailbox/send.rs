@@ -16,7 +16,7 @@ use super::{Mailbox, MailboxError, OUTBOX, State};
 use crate::events::event;
 use crate::random::OsRandom;
 
-const HOUR_S: u64 = 3_600;
+pub(super) const HOUR_S: u64 = 3_600;
 
 /// A message that is now durable.
 #[derive(Debug, Clone)]
@@ -101,8 +101,21 @@ impl Mailbox {
         Ok(card.map(|card| card.as_bytes().to_vec()))
     }
 
-    /// Seals `content` to `key`, or to the prekey of the holder of `card`, with an uplink where the recipient's bridge is
-    /// ours.
+    /// Seals `content` to the prekey of the holder of `card`, with an uplink where the recipient's bridge is ours.
+    /// [`Mailbox::seal_message`] does better for what a one-time key is worth.
+    pub(super) fn seal_for(
+        &self,
+        state: &State,
+        card: &Card,
+        content: &Content,
+        id: MessageId,
+        now_s: u64,
+        lifetime_s: u64,
+    ) -> Result<Outgoing, MailboxError> {
+        self.seal_with(state, card, content, id, now_s, lifetime_s, None)
+    }
+
+    /// Seals `content` to `key`, or to the prekey of the holder of `card`.
     #[expect(clippy::too_many_arguments, reason = "all of it is one message")]
     pub(super) fn seal_with(
         &self,

@@ -6,7 +6,7 @@ use pigeon_core::{Catalog, Event as CoreEvent};
 use pigeon_store::{RecordOp, Table, Transaction};
 
 use super::records::{InboxRecord, OutboxRecord, SeenRecord};
-use super::{INBOX, Mailbox, MailboxError, OUTBOX};
+use super::{AttachmentView, INBOX, Mailbox, MailboxError, OUTBOX};
 
 /// Records looked at in one go.
 const PAGE: usize = 64;
@@ -19,6 +19,8 @@ pub struct InboxView {
     pub record: InboxRecord,
     /// Name of the author's card, or the identity key.
     pub from: String,
+    /// What is attached.
+    pub attachment: Option<AttachmentView>,
 }
 
 /// A sent message with what is known of it.
@@ -31,6 +33,8 @@ pub struct OutboxView {
     pub state: &'static str,
     /// Copies given to neighbours so far.
     pub hand_overs: u32,
+    /// What is attached.
+    pub attachment: Option<AttachmentView>,
 }
 
 impl Mailbox {
@@ -40,11 +44,18 @@ impl Mailbox {
     /// When the store cannot be read.
     pub fn inbox(&self, unread_only: bool) -> Result<Vec<InboxView>, MailboxError> {
         let records = INBOX.all::<InboxRecord>(&self.store)?;
+        let mut views = Vec::with_capacity(records.len());
+        for (_, record) in records {
+            if !(unread_only && record.read) {
+                let attachment = self.attachment_received(&record)?;
+                views.push(InboxView { from: String::new(), attachment, record });
+            }
+        }
         let state = self.state();
-        let wanted = records.into_iter().filter(|(_, record)| !(unread_only && record.read));
-        Ok(wanted
-            .map(|(_, record)| InboxView { from: name(&state.contacts, &record.author), record })
-            .collect())
+        for view in &mut views {
+            view.from = name(&state.contacts, &view.record.author);
+        }
+        Ok(views)
     }
 
     /// Copies of delivered messages that were dropped since the daemon started.
@@ -67,7 +78,8 @@ impl Mailbox {
             self.store.commit(Transaction::of_records(vec![INBOX.replace(sequence, &record)])).await?;
         }
         let from = name(&self.state().contacts, &record.author);
-        Ok(InboxView { record, from })
+        let attachment = self.attachment_received(&record)?;
+        Ok(InboxView { record, from, attachment })
     }
 
     /// Messages sent, oldest first.
@@ -81,7 +93,8 @@ impl Mailbox {
         for (_, record) in records {
             let (at_bridge, hand_overs) = self.progress(&record)?;
             let state = word(&record, at_bridge, hand_overs, now_s);
-            views.push(OutboxView { to: String::new(), state, hand_overs, record });
+            let attachment = self.attachment_sent(&record)?;
+            views.push(OutboxView { to: String::new(), state, hand_overs, attachment, record });
         }
         let state = self.state();
         for view in &mut views {
@@ -101,6 +114,12 @@ impl Mailbox {
             let bundle = BundleId::try_from(record.bundle.as_slice());
             let held =
                 bundle.is_ok_and(|bundle| self.store.entry(&bundle).is_ok_and(|entry| entry.is_some()));
+            if record.delivered_ms > 0
+                && record.attachment.is_some()
+                && let Ok(id) = record.message_id.as_slice().try_into()
+            {
+                reveals.extend(self.attachment_reveals_held(&MessageId(id))?);
+            }
             if held && record.delivered_ms > 0 {
                 reveals.extend(Reveal::try_from(record.reveal.as_slice()).ok());
             }

@@ -138,6 +138,8 @@ tables! {
     SeenMessage = 5,
     /// Sealed bundles' names by message, to re-send identical bytes.
     Sealed = 6,
+    /// Attachments on their way in and out, and what became of them.
+    Attachment = 8,
     /// Uplink: what has been sent up and what was answered.
     Uplink = 7,
     /// Single values of the bridge.

@@ -2,16 +2,20 @@
 //!
 //! None of these types prints what people wrote: `Debug` gives sizes and ids only.
 
+mod attachment;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
 use bytes::Bytes;
+use pigeon_bundle::attachment::ManifestError;
 use pigeon_bundle::{DAY_S, MessageId};
 use prost::Message;
 
 use crate::wire::content as wire;
+pub use attachment::{Attachment, Part};
+use attachment::{attachment_body, attachment_message, part_body, part_message};
 
 /// Most bytes of an encoded [`Content`].
 pub const CONTENT_SIZE_MAX: usize = pigeon_bundle::CONTENT_MAX;
@@ -55,6 +59,10 @@ pub enum Body {
     CardUpdate(Bytes),
     /// Bytes of an application.
     Application(Application),
+    /// Something a person wrote, with something attached.
+    Attachment(Attachment),
+    /// A part of an attachment.
+    Part(Part),
 }
 
 /// Something a person wrote.
@@ -131,6 +139,15 @@ pub enum ContentError {
     /// One-time prekeys that do not end with a day.
     #[error("content: one_time expires at {0}, which is not the end of a UTC day")]
     OneTimeExpiry(u64),
+    /// A manifest that cannot be kept.
+    #[error("content: {0}")]
+    Manifest(#[from] ManifestError),
+    /// An attachment that is neither whole nor cut, or not what its manifest names.
+    #[error("content: the attached data are not what their manifest names")]
+    AttachedData,
+    /// The erasure code works on blocks.
+    #[error("content: a part's size is no multiple of 64")]
+    PartBlock,
     /// A receipt of unknown kind.
     #[error("content: receipt of unknown kind {0}: the author runs a newer daemon, update this one")]
     ReceiptKind(i32),
@@ -190,6 +207,8 @@ impl Content {
             Body::Receipt(receipt) => size("message", receipt.messages.len(), 1, RECEIPT_MESSAGES_MAX),
             Body::CardUpdate(card) => size("card", card.len(), 1, CARD_SIZE_MAX),
             Body::Application(app) => size("service", app.service.len(), 1, SERVICE_NAME_MAX),
+            Body::Attachment(attachment) => attachment.check(),
+            Body::Part(part) => part.check(),
         }
     }
 }
@@ -229,12 +248,7 @@ fn bytes16(field: &'static str, bytes: &[u8]) -> Result<[u8; 16], ContentError> 
 fn body_message(body: &Body) -> wire::content::Body {
     use wire::content::Body as Message;
     match body {
-        Body::Text(text) => Message::Text(wire::Text {
-            id: text.id.as_bytes().to_vec(),
-            thread: text.thread.map_or_else(Vec::new, |thread| thread.to_vec()),
-            sent_ms: text.sent_ms,
-            text: text.text.clone(),
-        }),
+        Body::Text(text) => Message::Text(text_message(text)),
         Body::Receipt(receipt) => Message::Receipt(wire::Receipt {
             kind: match receipt.kind {
                 ReceiptKind::Delivered => wire::receipt::Kind::Delivered.into(),
@@ -249,21 +263,26 @@ fn body_message(body: &Body) -> wire::content::Body {
             service: app.service.clone(),
             data: app.data.to_vec(),
         }),
+        Body::Attachment(attachment) => {
+            Message::Attachment(attachment_message(attachment, text_message(&attachment.message)))
+        }
+        Body::Part(part) => Message::Part(part_message(part)),
+    }
+}
+
+fn text_message(text: &Text) -> wire::Text {
+    wire::Text {
+        id: text.id.as_bytes().to_vec(),
+        thread: text.thread.map_or_else(Vec::new, |thread| thread.to_vec()),
+        sent_ms: text.sent_ms,
+        text: text.text.clone(),
     }
 }
 
 fn body(message: wire::content::Body) -> Result<Body, ContentError> {
     use wire::content::Body as Message;
     match message {
-        Message::Text(text) => Ok(Body::Text(Text {
-            id: MessageId(bytes16("id", &text.id)?),
-            thread: match text.thread.as_slice() {
-                [] => None,
-                thread => Some(bytes16("thread", thread)?),
-            },
-            sent_ms: text.sent_ms,
-            text: text.text,
-        })),
+        Message::Text(text) => Ok(Body::Text(text_body(text)?)),
         Message::Receipt(receipt) => receipt_body(&receipt),
         Message::CardUpdate(update) => Ok(Body::CardUpdate(update.card.into())),
         Message::Application(app) => Ok(Body::Application(Application {
@@ -271,7 +290,24 @@ fn body(message: wire::content::Body) -> Result<Body, ContentError> {
             service: app.service,
             data: app.data.into(),
         })),
+        Message::Attachment(mut message) => {
+            let text = text_body(message.message.take().unwrap_or_default())?;
+            attachment_body(message, text)
+        }
+        Message::Part(part) => part_body(part),
     }
+}
+
+fn text_body(text: wire::Text) -> Result<Text, ContentError> {
+    Ok(Text {
+        id: MessageId(bytes16("id", &text.id)?),
+        thread: match text.thread.as_slice() {
+            [] => None,
+            thread => Some(bytes16("thread", thread)?),
+        },
+        sent_ms: text.sent_ms,
+        text: text.text,
+    })
 }
 
 fn receipt_body(receipt: &wire::Receipt) -> Result<Body, ContentError> {
@@ -311,6 +347,8 @@ impl fmt::Debug for Body {
             Self::Receipt(receipt) => receipt.fmt(f),
             Self::CardUpdate(card) => f.debug_struct("CardUpdate").field("size", &card.len()).finish(),
             Self::Application(app) => app.fmt(f),
+            Self::Attachment(attachment) => attachment.fmt(f),
+            Self::Part(part) => part.fmt(f),
         }
     }
 }

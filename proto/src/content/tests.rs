@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use data_encoding::HEXLOWER;
+use pigeon_bundle::attachment::{Cut, Manifest, PART_SIZE_MAX};
 use proptest::prelude::*;
 
 use super::*;
@@ -63,7 +64,7 @@ fn what_is_outside_the_schema_is_refused() {
     let decode = |hex: &str| Content::decode(&HEXLOWER.decode(hex.as_bytes()).unwrap());
     let id = "1d".repeat(16);
     assert_eq!(decode(""), Err(ContentError::NoBody));
-    assert_eq!(decode("2a00"), Err(ContentError::NoBody), "a body of a later version");
+    assert_eq!(decode("3a00"), Err(ContentError::NoBody), "a body of a later version");
     assert!(matches!(decode("0aff"), Err(ContentError::Malformed(_))));
     let size = |field, size, min, max| Err(ContentError::Size { field, size, min, max });
     assert_eq!(decode("0a030a011d"), size("id", 1, 16, 16));
@@ -120,6 +121,100 @@ fn a_card_update_without_a_card_cannot_be_made() {
     assert!(matches!(empty.encode(), Err(ContentError::Size { field: "card", .. })));
 }
 
+fn attached(data: &'static [u8], manifest: Manifest, whole: bool) -> Content {
+    let message = Text { id: ID, thread: None, sent_ms: 1, text: "look".into() };
+    let data = whole.then(|| Bytes::from_static(data));
+    Content::new(Body::Attachment(Attachment { message, manifest, data }))
+}
+
+#[test]
+fn attachments_and_parts_have_these_bytes() {
+    let id = "1d".repeat(16);
+    let whole = Manifest::whole("a", "b/c", b"soup").unwrap();
+    let digest = HEXLOWER.encode(whole.digest());
+    let cut = Cut::new("a", "", b"soup".to_vec()).unwrap().manifest().clone();
+    let hashes = HEXLOWER.encode(cut.part_hashes().as_flattened());
+    let part = Part { attachment: ID, index: 2, data: vec![7; 64].into() };
+    let snapshots = [
+        (
+            attached(b"soup", whole, true),
+            format!("2a500a1a0a10{id}180122046c6f6f6b122c0a0161 1203622f631804 2220{digest} 1a04736f7570"),
+        ),
+        (
+            attached(b"soup", cut, false),
+            format!(
+                "2aae010a1a0a10{id}180122046c6f6f6b128f010a0161 18042220{digest} 280130033840 4260{hashes}"
+            ),
+        ),
+        (Content::new(Body::Part(part)), format!("32560a10{id}10021a40{}", "07".repeat(64))),
+    ];
+    for (content, hex) in snapshots {
+        let hex = hex.replace(' ', "");
+        assert_eq!(HEXLOWER.encode(&content.encode().unwrap()), hex);
+        assert_eq!(Content::decode(&HEXLOWER.decode(hex.as_bytes()).unwrap()).unwrap(), content);
+        for end in 0..hex.len() / 2 {
+            let cut = Content::decode(&HEXLOWER.decode(&hex.as_bytes()[..2 * end]).unwrap());
+            assert!(cut.is_err(), "cut at {end}");
+        }
+    }
+}
+
+#[test]
+fn attached_data_are_what_the_manifest_names_or_refused() {
+    let whole = Manifest::whole("a", "", b"soup").unwrap();
+    let parts = Cut::new("a", "", b"soup".to_vec()).unwrap().manifest().clone();
+    for wrong in [
+        attached(b"soap", whole.clone(), true),
+        attached(b"sou", whole.clone(), true),
+        attached(b"", whole.clone(), false),
+        attached(b"soup", parts.clone(), true),
+    ] {
+        assert_eq!(wrong.encode(), Err(ContentError::AttachedData));
+    }
+    let mut bytes = attached(b"soup", whole, true).encode().unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    assert_eq!(Content::decode(&bytes), Err(ContentError::AttachedData));
+    // The number of parts of a manifest on the wire, changed from 3 to 100.
+    let bytes = attached(b"", parts, false).encode().unwrap();
+    let hex = HEXLOWER.encode(&bytes).replacen("280130033840", "280130643840", 1);
+    let lie = Content::decode(&HEXLOWER.decode(hex.as_bytes()).unwrap());
+    assert!(matches!(lie, Err(ContentError::Manifest(ManifestError::Layout(_)))), "{lie:?}");
+    assert!(Content::decode(&[0x2a, 0]).is_err(), "nothing in it");
+}
+
+#[test]
+fn parts_are_blocks_with_a_number_in_range() {
+    let part = |index, size: usize| {
+        Content::new(Body::Part(Part { attachment: ID, index, data: vec![7; size].into() })).encode()
+    };
+    assert!(part(639, PART_SIZE_MAX).unwrap().len() <= CONTENT_SIZE_MAX);
+    assert_eq!(part(640, 64), Err(ContentError::Size { field: "index", size: 640, min: 0, max: 639 }));
+    assert_eq!(part(0, 65), Err(ContentError::PartBlock));
+    for size in [0, 63, PART_SIZE_MAX + 64] {
+        assert_eq!(
+            part(0, size),
+            Err(ContentError::Size { field: "part", size, min: 64, max: PART_SIZE_MAX })
+        );
+    }
+    assert_eq!(
+        Content::decode(&[0x32, 0]),
+        Err(ContentError::Size { field: "attachment", size: 0, min: 16, max: 16 })
+    );
+}
+
+/// "All parts have the padding step of 65,536 bytes" (wire-format section 8).
+#[test]
+fn a_full_part_fills_its_step_and_the_manifest_of_the_largest_attachment_fits() {
+    let cut = Cut::new(&"n".repeat(255), "image/png", vec![7; 16 << 20]).unwrap();
+    let part = Part { attachment: ID, index: 288, data: cut.part(288).unwrap().to_vec().into() };
+    let content = Content::new(Body::Part(part)).encode().unwrap();
+    // author 34, reveal 34, signature 66, head of the content 4, length 4 (wire-format section 3)
+    let plaintext = content.len() + 34 + 34 + 66 + 4 + 4;
+    assert!((49_152..=65_536).contains(&plaintext), "{plaintext}");
+    assert!(65_536 - plaintext < 64, "another block would fit: {plaintext}");
+    assert!(attached(b"", cut.manifest().clone(), false).encode().unwrap().len() < 10_000);
+}
+
 #[test]
 fn debug_prints_nothing_that_people_wrote() {
     let mut content = text("the soup is a secret");
@@ -128,7 +223,9 @@ fn debug_prints_nothing_that_people_wrote() {
         Some(OneTimeKeys { keys: vec![*b"soup soup soup soup soup soup..!"], expires_s: DAY_S });
     let app = Application { id: ID, service: "soup".into(), data: Bytes::from_static(b"soup") };
     let update = Body::CardUpdate(Bytes::from_static(b"soup"));
-    let shown = format!("{content:?} {:?} {update:?}", Body::Application(app));
+    let attachment = attached(b"soup", Manifest::whole("soup", "text/soup", b"soup").unwrap(), true);
+    let part = Body::Part(Part { attachment: ID, index: 0, data: b"soup".repeat(16).into() });
+    let shown = format!("{content:?} {:?} {update:?} {attachment:?} {part:?}", Body::Application(app));
     assert!(shown.contains("size"), "{shown}");
     assert!(!shown.contains("soup"), "{shown}");
 }

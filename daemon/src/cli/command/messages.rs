@@ -43,7 +43,7 @@ pub(super) async fn cancel(daemon: &Daemon, id: &str, out: &mut Out) -> Result<(
 }
 
 /// The daemon wants whole ids; people type the digits that tell their messages apart.
-async fn full_id(daemon: &Daemon, id: &str) -> Result<String, CliError> {
+pub(super) async fn full_id(daemon: &Daemon, id: &str) -> Result<String, CliError> {
     match digits(id, "inbox")? {
         Digits::All(id) => Ok(id),
         Digits::First(first) => {

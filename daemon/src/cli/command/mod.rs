@@ -1,5 +1,6 @@
 //! The commands: each asks the daemon and shows the answer.
 
+mod attachment;
 mod card;
 mod lines;
 mod messages;
@@ -10,7 +11,7 @@ use std::path::Path;
 
 use pigeon_proto::api;
 
-use super::args::{BundlesCommand, CardCommand, Command, ContactCommand};
+use super::args::{AttachmentCommand, BundlesCommand, CardCommand, Command, ContactCommand};
 use super::client::{About, Daemon};
 use super::error::CliError;
 use super::json::{AsJson, Json};
@@ -29,13 +30,26 @@ pub(super) async fn run(command: Command, socket: &Path, out: &mut Out) -> Resul
         Command::Contact(ContactCommand::List) => contacts(&connect().await?, out).await,
         Command::Send(message) if message.lines => send::lines(&connect().await?, message, out).await,
         Command::Send(message) => {
-            let text = send::text(message.text.as_deref())?;
-            send::one(&connect().await?, message, text, out).await
+            // What is wrong with the arguments is said whether or not a daemon answers.
+            let file = attachment::Attached::open(&message)?;
+            let text = match (&file, message.text.as_deref()) {
+                (Some(_), None) => String::new(),
+                (Some(_), Some(text)) if text != "-" => text.to_owned(),
+                (_, text) => send::text(text)?,
+            };
+            let daemon = connect().await?;
+            match file {
+                Some(file) => attachment::send(&daemon, message, text, file, out).await,
+                None => send::one(&daemon, message, text, out).await,
+            }
         }
         Command::Inbox { unread } => messages::inbox(&connect().await?, unread, out).await,
         Command::Read { id } => messages::read(&connect().await?, &id, out).await,
         Command::Outbox => messages::outbox(&connect().await?, out).await,
         Command::Cancel { id } => messages::cancel(&connect().await?, &id, out).await,
+        Command::Attachment(AttachmentCommand::Save { id, file, force }) => {
+            attachment::save(&connect().await?, &id, file, force, out).await
+        }
         Command::Bundles(which) => bundles(&connect().await?, which, out).await,
         Command::Neighbours => neighbours(&connect().await?, out).await,
         Command::Status => status(&connect().await?, out).await,

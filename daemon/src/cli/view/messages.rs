@@ -1,14 +1,16 @@
 //! Messages, received and sent.
 
-use pigeon_proto::api::{InboxMessage, InboxReply, OutboxMessage, OutboxReply, SendReply};
+use pigeon_proto::api::{Attachment, InboxMessage, InboxReply, OutboxMessage, OutboxReply, SendReply};
 
 use super::super::error::CliError;
 use super::super::output::Out;
-use super::super::text::{block, count, one_line, or_dash, preview, short};
+use super::super::text::{block, count, one_line, or_dash, preview, short, size};
 use super::super::time::rfc3339;
 
 /// Characters of a text in a list.
 const PREVIEW_CHARS: usize = 48;
+/// Characters of an attachment's name.
+const NAME_CHARS: usize = 32;
 
 /// A message that the daemon has taken.
 pub(in super::super) fn sent(out: &mut Out, reply: &SendReply) -> Result<(), CliError> {
@@ -29,7 +31,7 @@ pub(in super::super) fn inbox(out: &mut Out, reply: &InboxReply) -> Result<(), C
             name_or_key(&message.from, &message.from_identity),
             rfc3339(message.received_ms),
             or_dash(&message.via),
-            preview(&message.text, PREVIEW_CHARS),
+            with_text(message.attachment.as_ref(), &message.text),
         ]
     };
     let rows: Vec<_> = reply.messages.iter().map(row).collect();
@@ -55,7 +57,7 @@ pub(in super::super) fn message(out: &mut Out, message: &InboxMessage) -> Result
         "" => or_dash(&message.via),
         peer => format!("{}, handed over by node {}", message.via, short(peer)),
     };
-    out.pairs(&[
+    let mut pairs = vec![
         ("from", from),
         ("sent", rfc3339(message.sent_ms)),
         ("received", rfc3339(message.received_ms)),
@@ -63,7 +65,11 @@ pub(in super::super) fn message(out: &mut Out, message: &InboxMessage) -> Result
         ("hops", message.hops.to_string()),
         ("message", message.message_id.clone()),
         ("bundle", message.bundle_id.clone()),
-    ])?;
+    ];
+    if let Some(attachment) = &message.attachment {
+        pairs.push(("attached", attached(attachment)));
+    }
+    out.pairs(&pairs)?;
     out.line("")?;
     out.line(&block(&message.text))
 }
@@ -77,7 +83,7 @@ pub(in super::super) fn outbox(out: &mut Out, reply: &OutboxReply) -> Result<(),
             rfc3339(message.sent_ms),
             state(message),
             message.hand_overs.to_string(),
-            preview(&message.text, PREVIEW_CHARS),
+            with_text(message.attachment.as_ref(), &message.text),
         ]
     };
     let rows: Vec<_> = reply.messages.iter().map(row).collect();
@@ -118,6 +124,28 @@ fn state(message: &OutboxMessage) -> String {
     }
 }
 
+/// The beginning of a text, after what is attached to it.
+fn with_text(attachment: Option<&Attachment>, text: &str) -> String {
+    let text = preview(text, PREVIEW_CHARS);
+    match attachment {
+        None => text,
+        Some(attachment) => format!("[{}] {text}", attached(attachment)).trim_end().to_owned(),
+    }
+}
+
+/// An attachment in a few words.
+fn attached(attachment: &Attachment) -> String {
+    let name = preview(&attachment.name, NAME_CHARS);
+    let (what, Attachment { parts, needed, total, .. }) = (size(attachment.size), attachment);
+    match attachment.state.as_str() {
+        "complete" => format!("{name}, {what}"),
+        "arriving" => format!("{name}, {what}, {parts} of {needed} parts are here"),
+        "" if *total > 1 && *parts > 0 => format!("{name}, {what}, {parts} of {total} parts handed over"),
+        "" => format!("{name}, {what}"),
+        state => format!("{name}, {what}, {}", one_line(state)),
+    }
+}
+
 fn name_or_key(name: &str, key: &str) -> String {
     if name.is_empty() || name == key { short(key).to_owned() } else { name.to_owned() }
 }
@@ -140,7 +168,27 @@ mod tests {
             via_peer: "ab".repeat(32),
             hops: 2,
             bundle_id: "cd".repeat(32),
+            attachment: None,
         }
+    }
+
+    #[test]
+    fn what_is_attached_stands_before_the_text() {
+        let attachment = |state: &str, parts| {
+            let name = "a\u{202e}gpj.png".into();
+            let media_type = "image/png".into();
+            let state = state.into();
+            Some(Attachment { name, media_type, size: 1 << 20, state, parts, needed: 17, total: 19 })
+        };
+        let shown = |state, parts, text| with_text(attachment(state, parts).as_ref(), text);
+        let name = "[a\\u{202e}gpj.png, 1.0 MiB";
+        assert_eq!(shown("arriving", 3, "look"), format!("{name}, 3 of 17 parts are here] look"));
+        assert_eq!(shown("complete", 17, ""), format!("{name}]"));
+        assert_eq!(shown("expired", 0, ""), format!("{name}, expired]"));
+        assert_eq!(shown("", 4, ""), format!("{name}, 4 of 19 parts handed over]"));
+        let message = InboxMessage { attachment: attachment("complete", 17), ..received("x") };
+        let shown = printed(|out| super::message(out, &message));
+        assert!(shown.contains("attached  a\\u{202e}gpj.png, 1.0 MiB\n"), "{shown}");
     }
 
     #[test]

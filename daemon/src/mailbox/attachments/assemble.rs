@@ -116,8 +116,16 @@ impl Mailbox {
         let mut draft = Drafted::default();
         let (contact, keeping) = (self.author_name(&key.author), self.keeping.lock().await);
         draft.transaction.records = self.ending(key, Ending::Complete)?;
-        self.owe_receipt(&self.state(), &key.author, key.id, ReceiptKind::Delivered, &mut draft);
-        self.store.commit(draft.transaction).await?;
+        let written = {
+            // Queued under the lock: the receipt uses up one-time keys, and no older record may come after.
+            let mut state = self.state();
+            self.owe_receipt(&mut state, &key.author, key.id, ReceiptKind::Delivered, &mut draft);
+            self.store.commit(draft.transaction)
+        };
+        if let Err(error) = written.await {
+            self.take_keys_back(&draft.given);
+            return Err(error.into());
+        }
         drop(keeping);
         self.events.push(Event { message_id: key.id.to_string(), contact, ..event("attachment_complete") });
         for event in draft.core {
