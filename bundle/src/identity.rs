@@ -41,11 +41,10 @@ pub fn verify(
     signature: &[u8],
 ) -> Result<(), SignatureError> {
     let key = VerifyingKey::from_bytes(key).map_err(|_| SignatureError::Key(name))?;
-    if key.is_weak() {
-        return Err(SignatureError::Key(name));
-    }
-    let signature = Signature::from_slice(signature).map_err(|_| SignatureError::Mismatch(name))?;
-    key.verify_strict(&context::message(name, parts), &signature).map_err(|_| SignatureError::Mismatch(name))
+    // The strict check refuses weak keys too, without saying so.
+    let refusal = || if key.is_weak() { SignatureError::Key(name) } else { SignatureError::Mismatch(name) };
+    let signature = Signature::from_slice(signature).map_err(|_| refusal())?;
+    key.verify_strict(&context::message(name, parts), &signature).map_err(|_| refusal())
 }
 
 /// A person's secret keys: Ed25519 for signing, X25519 for sealing when no prekey is usable.
