@@ -313,6 +313,16 @@ fn cards_are_issued_renewed_and_revoked_and_messages_cancelled() {
     let cancelled = elaine.json(&["cancel", &text(&sent, "message_id")[..8]]);
     assert_eq!(text(&cancelled, "state"), "cancelled");
     assert_eq!(elaine.json(&["outbox"])["messages"][0]["state"], "cancelled");
+
+    // With an attachment: its parts and all copies of its manifest too.
+    let file = elaine.dir.path().join("picture");
+    fs::write(&file, vec![7; 200_000]).unwrap();
+    let sent = elaine.json(&["send", "jerry", "look", "--attach", file.to_str().unwrap()]);
+    let own = || elaine.json(&["bundles", "stats"])["own"].as_u64().unwrap();
+    assert!(own() > 3, "{} bundles", own());
+    assert_eq!(elaine.json(&["cancel", &text(&sent, "message_id")])["state"], "cancelled");
+    let gone = poll_until(START_MAX, || (own() == 0).then_some(()));
+    assert!(gone.is_some(), "{} bundles are left", own());
 }
 
 fn hex(text: &str) -> String {

@@ -14,7 +14,7 @@ use pigeon_bundle::{
     Bundle, Card, CardFields, Epoch, Identity, MailboxSecret, ONE_TIME_PER_CONTACT_MAX, OneTimeKey,
     OneTimeRing, OpenError, OpenedWith, PrekeyRing, Reveal, Tag, open,
 };
-use pigeon_core::{Catalog, Event as CoreEvent, OpenOutcome, StoreOp};
+use pigeon_core::{Catalog, Event as CoreEvent, OpenOutcome, RemovalReason, StoreOp};
 use pigeon_proto::{Body, Content};
 use pigeon_store::{RecordOp, Store, StoreOptions, Table, Transaction};
 use prost::Message as _;
@@ -323,6 +323,49 @@ async fn a_renewed_card_reaches_the_contacts_that_hold_the_former_one_and_no_rec
     // The former card imported again is old.
     let refused = jerry.mailbox.import_card(&former.to_text()).await;
     assert!(matches!(refused, Err(MailboxError::OldCard)));
+}
+
+#[tokio::test]
+async fn who_writes_by_a_former_card_is_sent_the_present_one_again() {
+    let (mut elaine, mut jerry) = friends().await;
+    jerry.writes("elaine", "by the first card").await;
+    exchange(&mut jerry, &mut elaine).await;
+    let card = elaine.mailbox.publish_card().await.unwrap();
+    let update = elaine.submitted().await.remove(0);
+    let (still_first, _) = jerry.writes("elaine", "I have no other").await;
+    jerry.submitted().await;
+    // As long as the update is under way, that is how it should be.
+    elaine.mailbox.receive(&still_first, link()).await.unwrap();
+    elaine.mailbox.refresh().await.unwrap();
+    assert_eq!(elaine.submitted().await.len(), 1, "the receipt");
+    // The update is lost: it leaves elaine's store by its age, and jerry goes on with what he has.
+    elaine
+        .store
+        .commit(Transaction::of_ops(vec![StoreOp::Remove {
+            id: update.id(),
+            reason: RemovalReason::Expired,
+        }]))
+        .await
+        .unwrap();
+    let (again, _) = jerry.writes("elaine", "I still have no other").await;
+    jerry.submitted().await;
+    elaine.mailbox.receive(&again, link()).await.unwrap();
+    elaine.mailbox.refresh().await.unwrap();
+    exchange(&mut elaine, &mut jerry).await;
+    assert_eq!(jerry.mailbox.contacts()[0].card.as_bytes(), card.as_bytes());
+}
+
+#[tokio::test]
+async fn who_wrote_first_and_was_not_confirmed_is_sent_no_cards() {
+    let (mut elaine, mut jerry) = (Person::new("elaine").await, Person::new("jerry").await);
+    jerry.knows(&elaine).await;
+    jerry.writes("elaine", "you do not know me").await;
+    exchange(&mut jerry, &mut elaine).await;
+    elaine.mailbox.publish_card().await.unwrap();
+    assert_eq!(elaine.submitted().await, []);
+    elaine.knows(&jerry).await;
+    elaine.mailbox.refresh().await.unwrap();
+    assert_eq!(elaine.submitted().await.len(), 1, "confirmed");
 }
 
 #[tokio::test]

@@ -137,7 +137,13 @@ impl Mailbox {
         let Some(now_s) = self.clock.trusted_wall_s() else { return Ok(()) };
         let outdated = {
             let state = self.state();
-            state.contacts.outdated(|contact| state.own.issued_for(contact), CARDS_AT_ONCE)
+            // Whoever wrote first and was not confirmed by the user gets none by that: identities cost nothing.
+            let issued_s = |contact: &Contact| {
+                let identity = contact.card.identity();
+                let known = !contact.introduced || state.own.is_person(&identity);
+                if known { state.own.issued_for(&identity) } else { None }
+            };
+            state.contacts.outdated(issued_s, CARDS_AT_ONCE)
         };
         for contact in outdated {
             self.send_card(&contact, now_s).await?;

@@ -177,6 +177,21 @@ impl Contacts {
         self.record(identity)
     }
 
+    /// Notes that a contact wrote by a former card of ours, though it was sent the present one: it is sent once more,
+    /// unless that is still `under_way`. Gives the record to write where that is news.
+    pub(crate) fn holds_former(
+        &mut self,
+        identity: &IdentityKey,
+        under_way: impl Fn(&Reveal) -> bool,
+    ) -> Option<RecordOp> {
+        let contact = self.people.get_mut(identity).filter(|contact| contact.card_sent_s > 0)?;
+        if contact.update.as_ref().is_some_and(under_way) {
+            return None;
+        }
+        contact.card_sent_s = 0;
+        self.record(identity)
+    }
+
     /// Takes in one-time keys that a contact gave. Gives the record to write where that is news.
     pub(crate) fn add_one_time(
         &mut self,
@@ -209,14 +224,10 @@ impl Contacts {
         held.iter().filter_map(|identity| self.record(identity)).collect()
     }
 
-    /// At most `limit` contacts that hold an older card of ours than `issued_s` says.
-    pub(crate) fn outdated(
-        &self,
-        issued_s: impl Fn(&IdentityKey) -> Option<u64>,
-        limit: usize,
-    ) -> Vec<Contact> {
+    /// At most `limit` contacts that hold an older card of ours than the one that `issued_s` says they should.
+    pub(crate) fn outdated(&self, issued_s: impl Fn(&Contact) -> Option<u64>, limit: usize) -> Vec<Contact> {
         let behind = |contact: &&Contact| {
-            contact.knows_us && issued_s(&contact.card.identity()).is_some_and(|at| at > contact.card_sent_s)
+            contact.knows_us && issued_s(contact).is_some_and(|at| at > contact.card_sent_s)
         };
         self.iter().filter(behind).take(limit).cloned().collect()
     }

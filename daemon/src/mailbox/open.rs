@@ -262,8 +262,14 @@ impl Mailbox {
         }
         records.extend(state.own.bind(bundle.tag(), bundle.epoch(), *author));
         // Who can address us holds a card of ours; in doubt the present one.
-        let issued_s = state.own.issued_for(author).unwrap_or_default();
-        records.extend(state.contacts.knows_us(author, issued_s));
+        if state.own.is_former(bundle.tag(), bundle.epoch()) {
+            records.extend(state.contacts.knows_us(author, 0));
+            let under_way = |update: &Reveal| self.is_held(update).unwrap_or(true);
+            records.extend(state.contacts.holds_former(author, under_way));
+        } else {
+            let issued_s = state.own.issued_for(author).unwrap_or_default();
+            records.extend(state.contacts.knows_us(author, issued_s));
+        }
         if let Some(given) = &content.one_time {
             records.extend(state.contacts.add_one_time(author, &given.keys, given.expires_s));
         }

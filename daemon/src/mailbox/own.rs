@@ -152,6 +152,12 @@ impl Own {
         self.secrets.len().saturating_sub(1)
     }
 
+    /// Whether a message came by a former published card.
+    pub(crate) fn is_former(&self, tag: Tag, epoch: Epoch) -> bool {
+        let (_, former) = self.secrets.split_last().unzip();
+        former.is_some_and(|former: &[MailboxSecret]| former.iter().any(|secret| secret.tag(epoch) == tag))
+    }
+
     /// Takes over a renewal whose record is durable.
     pub(crate) fn adopt(&mut self, renewal: Renewal) {
         let Own { ring, secrets, persons, card } = renewal.next;

@@ -79,10 +79,7 @@ impl Own {
         match next.persons.iter_mut().find(|person| person.name == name) {
             Some(person) if person.secret.is_some() => return Ok(None),
             Some(revoked) => *revoked = fresh,
-            None if self.persons.len() >= PERSONS_MAX => {
-                return Err(MailboxError::TooManyCards { limit: PERSONS_MAX, what: "personal" });
-            }
-            None => next.persons.push(fresh),
+            None => next.add_person(fresh)?,
         }
         Ok(Some(next.into_renewal(false)))
     }
@@ -108,16 +105,31 @@ impl Own {
         }
         match contact {
             _ if found => {}
-            Some(_) if self.persons.len() >= PERSONS_MAX => {
-                return Err(MailboxError::TooManyCards { limit: PERSONS_MAX, what: "personal" });
-            }
             Some(_) => {
                 let name = name.to_owned();
-                next.persons.push(Person { name, secret: None, holder: contact, issued_s: now_s });
+                next.add_person(Person { name, secret: None, holder: contact, issued_s: now_s })?;
             }
             None => return Err(MailboxError::UnknownCard { name: name.to_owned() }),
         }
         Ok((next.into_renewal(false), dropped))
+    }
+
+    /// Where there are too many, a revoked one goes: one that nobody ever wrote by, else the oldest.
+    fn add_person(&mut self, person: Person) -> Result<(), MailboxError> {
+        if self.persons.len() >= PERSONS_MAX {
+            let revoked = |person: &Person| person.secret.is_none();
+            let unused = |person: &Person| revoked(person) && person.holder.is_none();
+            let at = self.persons.iter().position(unused).or_else(|| self.persons.iter().position(revoked));
+            let at = at.ok_or(MailboxError::TooManyCards { limit: PERSONS_MAX, what: "personal" })?;
+            self.persons.remove(at);
+        }
+        self.persons.push(person);
+        Ok(())
+    }
+
+    /// Whether this contact holds, or held, a card of its own.
+    pub(crate) fn is_person(&self, contact: &IdentityKey) -> bool {
+        self.person_of(contact).is_some()
     }
 
     /// The card of this name as it is now.
