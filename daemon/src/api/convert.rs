@@ -42,7 +42,7 @@ pub(crate) fn status_of(error: &MailboxError) -> Status {
 
 /// A received message.
 pub(crate) fn inbox_message(view: InboxView) -> api::InboxMessage {
-    let InboxView { record, from, attachment } = view;
+    let InboxView { record, from, introduced, attachment } = view;
     api::InboxMessage {
         message_id: hex(&record.message_id),
         from,
@@ -54,6 +54,7 @@ pub(crate) fn inbox_message(view: InboxView) -> api::InboxMessage {
         via: record.via,
         via_peer: hex(&record.via_peer),
         hops: record.hops,
+        introduced,
         bundle_id: hex(&record.bundle),
         attachment: attachment.map(self::attachment),
     }
@@ -116,6 +117,7 @@ pub(crate) fn contact(contact: &Contact) -> api::Contact {
         bridge: card.bridges().to_vec(),
         issued_ms: card.issued_s().saturating_mul(1000),
         prekey_expires_ms: card.prekey_expires_s().saturating_mul(1000),
+        introduced: contact.introduced,
     }
 }
 

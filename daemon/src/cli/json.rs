@@ -63,7 +63,7 @@ messages! {
     SendReply { message_id, bundle_id, uplink, tag, error }
     InboxMessage {
         message_id, from, from_identity, text, sent_ms, received_ms, read, via, via_peer, hops, bundle_id,
-        attachment,
+        attachment, introduced,
     }
     Attachment { name, media_type, size, state, parts, needed, total }
     InboxReply { messages, duplicates }
@@ -77,7 +77,7 @@ messages! {
     IssuedCard { name, holder, holder_identity, issued_ms, revoked, former }
     IssueCardReply { name, card }
     RevokeCardReply { revoked, holds_published }
-    Contact { identity, name, jid, bridge, issued_ms, prekey_expires_ms }
+    Contact { identity, name, jid, bridge, issued_ms, prekey_expires_ms, introduced }
     ContactsReply { contacts }
     BundleSummary { bundle_id, pool, copies, size, expires_ms, state, hops }
     BundlesReply { bundles, next }

@@ -19,6 +19,8 @@ pub struct InboxView {
     pub record: InboxRecord,
     /// Name of the author's card, or the identity key.
     pub from: String,
+    /// The author chose that name: the user has not imported their card.
+    pub introduced: bool,
     /// What is attached.
     pub attachment: Option<AttachmentView>,
 }
@@ -48,12 +50,12 @@ impl Mailbox {
         for (_, record) in records {
             if !(unread_only && record.read) {
                 let attachment = self.attachment_received(&record)?;
-                views.push(InboxView { from: String::new(), attachment, record });
+                views.push(InboxView { from: String::new(), introduced: false, attachment, record });
             }
         }
         let state = self.state();
         for view in &mut views {
-            view.from = name(&state.contacts, &view.record.author);
+            (view.from, view.introduced) = author(&state.contacts, &view.record.author);
         }
         Ok(views)
     }
@@ -77,9 +79,9 @@ impl Mailbox {
             record.read = true;
             self.store.commit(Transaction::of_records(vec![INBOX.replace(sequence, &record)])).await?;
         }
-        let from = name(&self.state().contacts, &record.author);
+        let (from, introduced) = author(&self.state().contacts, &record.author);
         let attachment = self.attachment_received(&record)?;
-        Ok(InboxView { record, from, attachment })
+        Ok(InboxView { record, from, introduced, attachment })
     }
 
     /// Messages sent, oldest first.
@@ -190,4 +192,11 @@ pub(super) fn name(contacts: &super::Contacts, identity: &[u8]) -> String {
         Ok(key) => contacts.name(&key),
         Err(_) => String::new(),
     }
+}
+
+/// Name of an author, and whether it is of the author's own choice.
+fn author(contacts: &super::Contacts, identity: &[u8]) -> (String, bool) {
+    let introduced =
+        IdentityKey::try_from(identity).ok().and_then(|key| contacts.get(&key)).is_some_and(|c| c.introduced);
+    (name(contacts, identity), introduced)
 }

@@ -11,7 +11,7 @@ use super::super::time::rfc3339;
 pub(in super::super) fn list(out: &mut Out, reply: &ContactsReply) -> Result<(), CliError> {
     let row = |contact: &Contact| {
         [
-            or_dash(&contact.name),
+            called(&contact.name, contact.introduced),
             or_dash(&contact.jid.join(",")),
             short(&contact.identity).to_owned(),
             rfc3339(contact.issued_ms),
@@ -26,9 +26,14 @@ pub(in super::super) fn list(out: &mut Out, reply: &ContactsReply) -> Result<(),
     out.line(&count(rows.len() as u64, "contact", "contacts"))
 }
 
+/// A name for people; one that its owner chose, and nobody confirmed, says so.
+pub(in super::super) fn called(name: &str, introduced: bool) -> String {
+    if introduced { format!("{}, unconfirmed", or_dash(name)) } else { or_dash(name) }
+}
+
 /// A contact whose card has just been taken in.
 pub(in super::super) fn imported(out: &mut Out, contact: &Contact) -> Result<(), CliError> {
-    let Contact { identity, name, jid, bridge, issued_ms, prekey_expires_ms } = contact;
+    let Contact { identity, name, jid, bridge, issued_ms, prekey_expires_ms, .. } = contact;
     out.line(&format!("{} is a contact", one_line(name)))?;
     out.pairs(&[
         ("identity", identity.clone()),
@@ -120,6 +125,7 @@ newman     george c    2026-11-23T00:00:00Z  revoked
             bridge: vec!["bridge.subway".into()],
             issued_ms: 1_795_392_000_000,
             prekey_expires_ms: 1_796_601_600_000,
+            introduced: false,
         };
         assert_eq!(
             printed(|out| list(out, &ContactsReply { contacts: vec![jerry.clone()] })),

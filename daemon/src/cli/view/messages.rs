@@ -28,7 +28,7 @@ pub(in super::super) fn inbox(out: &mut Out, reply: &InboxReply) -> Result<(), C
         [
             if message.read { " ".to_owned() } else { "*".into() },
             short(&message.message_id).to_owned(),
-            name_or_key(&message.from, &message.from_identity),
+            unconfirmed(name_or_key(&message.from, &message.from_identity), message.introduced),
             rfc3339(message.received_ms),
             or_dash(&message.via),
             with_text(message.attachment.as_ref(), &message.text),
@@ -47,12 +47,18 @@ pub(in super::super) fn inbox(out: &mut Out, reply: &InboxReply) -> Result<(), C
     out.line(&summary)
 }
 
+/// A name that its owner chose, and that nobody confirmed by importing the card, says so.
+fn unconfirmed(name: String, introduced: bool) -> String {
+    if introduced { format!("{name}, unconfirmed") } else { name }
+}
+
 /// One message in full.
 pub(in super::super) fn message(out: &mut Out, message: &InboxMessage) -> Result<(), CliError> {
     let from = match message.from == message.from_identity {
         true => message.from.clone(),
         false => format!("{} ({})", message.from, short(&message.from_identity)),
     };
+    let from = unconfirmed(from, message.introduced);
     let via = match message.via_peer.as_str() {
         "" => or_dash(&message.via),
         peer => format!("{}, handed over by node {}", message.via, short(peer)),
@@ -169,6 +175,7 @@ mod tests {
             hops: 2,
             bundle_id: "cd".repeat(32),
             attachment: None,
+            introduced: false,
         }
     }
 
