@@ -1,6 +1,7 @@
 //! A mailbox on a real store, without a network: its tests carry bundles by hand.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use carrier_pigeon::clock::Clock;
@@ -22,9 +23,11 @@ pub struct Person {
     pub identity: Identity,
     inputs: mpsc::Sender<Input>,
     told: mpsc::UnboundedReceiver<CoreEvent>,
+    pub events: EventLog,
     name: String,
     clock: Clock,
-    _dir: TempDir,
+    quota_bytes: u64,
+    dir: TempDir,
 }
 
 impl Person {
@@ -38,20 +41,35 @@ impl Person {
         Self::on_store(name, clock, dir, store, Identity::generate(&mut OsRandom)).await
     }
 
+    /// With a store that holds so much and no more.
+    pub async fn with_quota(name: &str, quota_bytes: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = StoreOptions { quota_bytes, ..StoreOptions::default() };
+        let (store, _) = Store::open(dir.path(), options).unwrap();
+        let clock = Clock::new(ClockMode::Trusted);
+        let mut person = Self::on_store(name, clock, dir, store, Identity::generate(&mut OsRandom)).await;
+        person.quota_bytes = quota_bytes;
+        person.restart().await;
+        person
+    }
+
     /// On a store that may hold something already.
     pub async fn on_store(name: &str, clock: Clock, dir: TempDir, store: Store, identity: Identity) -> Self {
         let (inputs, queue) = mpsc::channel(1_024);
         let (tell, told) = mpsc::unbounded_channel();
         tokio::spawn(stand_in_for_the_shell(queue, tell, store.clone()));
-        let mailbox = open(name, &clock, &store, &identity, &inputs);
+        let (events, quota_bytes) = (EventLog::new(clock.clone()), StoreOptions::default().quota_bytes);
+        let config = config(name, dir.path(), quota_bytes);
+        let mailbox = open(config, &clock, &events, &store, &identity, &inputs);
         mailbox.refresh().await.unwrap();
         let name = name.to_owned();
-        Self { mailbox, store, identity, inputs, told, name, clock, _dir: dir }
+        Self { mailbox, store, identity, inputs, told, events, name, clock, quota_bytes, dir }
     }
 
     /// The daemon stops and starts again: what was in memory only is gone.
     pub async fn restart(&mut self) {
-        self.mailbox = open(&self.name, &self.clock, &self.store, &self.identity, &self.inputs);
+        let config = config(&self.name, self.dir.path(), self.quota_bytes);
+        self.mailbox = open(config, &self.clock, &self.events, &self.store, &self.identity, &self.inputs);
         self.mailbox.refresh().await.unwrap();
     }
 
@@ -93,17 +111,22 @@ impl Person {
     }
 }
 
+fn config(name: &str, data_dir: &Path, quota_bytes: u64) -> Config {
+    let mut config = Config { name: name.to_owned(), data_dir: data_dir.to_owned(), ..Config::default() };
+    config.store.quota_bytes = quota_bytes;
+    config
+}
+
 fn open(
-    name: &str,
+    config: Config,
     clock: &Clock,
+    events: &EventLog,
     store: &Store,
     identity: &Identity,
     inputs: &mpsc::Sender<Input>,
 ) -> Arc<Mailbox> {
-    let config = Arc::new(Config { name: name.to_owned(), ..Config::default() });
-    let (store, identity, clock) = (store.clone(), identity.clone(), clock.clone());
-    let events = EventLog::new(clock.clone());
-    Arc::new(Mailbox::open(store, identity, config, clock, events, inputs.clone()).unwrap())
+    let (store, identity, clock, events) = (store.clone(), identity.clone(), clock.clone(), events.clone());
+    Arc::new(Mailbox::open(store, identity, Arc::new(config), clock, events, inputs.clone()).unwrap())
 }
 
 /// Knows the tombstones of the store, as the core would, and passes on what the core is told.

@@ -89,7 +89,7 @@ impl Mailbox {
     }
 
     /// Our card, for a contact that is not known to hold it, and whose card was not revoked.
-    fn card_to_enclose(
+    pub(super) fn card_to_enclose(
         &self,
         state: &State,
         contact: &super::Contact,

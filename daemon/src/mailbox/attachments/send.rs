@@ -107,12 +107,11 @@ impl Mailbox {
         let state = self.state();
         let contact = state.contacts.find(to)?;
         let id = MessageId(random());
-        let own_card = || state.own.card().map(|card| card.as_bytes().to_vec());
         Ok(Letter {
             id,
             card: contact.card.clone(),
             text: Text { id, thread: None, sent_ms: self.clock.display_ms(), text },
-            author_card: if contact.knows_us { None } else { own_card() },
+            author_card: self.card_to_enclose(&state, contact)?,
             now_s,
             lifetime_s: u64::from(lifetime_h) * HOUR_S,
         })
