@@ -40,3 +40,10 @@ soak: setup-test
 
 setup-demo setup-test:
 	@sh tests/setup.sh
+
+# Seconds for each target, and how many run at once. Needs no nightly toolchain: see docs/contributing.md.
+FUZZ_TIME ?= 600
+FUZZ_JOBS ?= 2
+.PHONY: fuzz
+fuzz:
+	@sh fuzz/run.sh $(FUZZ_TIME) $(FUZZ_JOBS) $(FUZZ_TARGET)
