@@ -3,7 +3,7 @@ CARGO ?= cargo
 # Whole-program tests wait more than they compute.
 TEST_THREADS ?= 4
 
-.PHONY: help demo test test-vectors lint bench bench-bundle soak setup-demo setup-test
+.PHONY: help demo test test-vectors lint bench bench-bundle bench-store soak setup-demo setup-test
 
 help:
 	@echo "make demo    four nodes, a bridge and a real XMPP server in network namespaces (about a minute after the build)"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    rustfmt and clippy, warnings are errors"
 	@echo "make bench   figures, one line each: bench: NAME VALUE (what against what)"
 	@echo "make bench-bundle  those of the bundle format: against raw cryptography and another codec, seconds"
+	@echo "make bench-store   those of the store: against a bare append and fdatasync on the same disk"
 	@echo "make soak    long runs: thousands of simulation seeds, many kill -9 rounds"
 
 demo: setup-demo
@@ -29,14 +30,17 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-bench:
-	$(CARGO) bench --locked --workspace --benches -- --bench
+bench: bench-bundle bench-store
 
 bench-bundle:
 	$(CARGO) bench --locked -p pigeon-bundle --bench cost
 
+bench-store:
+	$(CARGO) bench --locked -p pigeon-store --bench store
+
 soak: setup-test
-	PIGEON_SOAK=1 $(CARGO) test --locked --release -p pigeon-core -p pigeon-store -- --include-ignored
+	PIGEON_SIM_SEEDS=10000 $(CARGO) test --locked --release -p pigeon-core --test sim -- --nocapture
+	PIGEON_KILL_ROUNDS=200 $(CARGO) test --locked --release -p pigeon-store --test it crash
 
 setup-demo setup-test:
 	@sh tests/setup.sh

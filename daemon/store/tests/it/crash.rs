@@ -11,6 +11,7 @@ use pigeon_store::{RecordOp, Store, Table};
 use crate::child;
 use crate::support::{Mint, Numbers, agree, node, open, put, seed};
 
+/// Rounds of `make test`; `PIGEON_KILL_ROUNDS` names more.
 const ROUNDS: u64 = 20;
 /// Transactions the child keeps on their way.
 const IN_FLIGHT: usize = 24;
@@ -94,7 +95,8 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     let mut numbers = Numbers(seed);
     let dir = tempfile::tempdir().unwrap();
     let mut told = Told::new();
-    for round in 0..ROUNDS {
+    let rounds = std::env::var("PIGEON_KILL_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    for round in 0..rounds {
         let lines = 1 + numbers.below(120);
         run_and_kill(dir.path(), numbers.next(), lines, &mut told);
         let (store, report) = open(dir.path());
