@@ -96,7 +96,9 @@ impl OrdinaryUser {
         fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
         // The checkout may be where nobody else can look.
         let pigeon = dir.path().join("pigeon");
-        fs::copy(PIGEON, &pigeon).unwrap();
+        // By another process: while this one held the copy open for writing, a command that another test starts just
+        // then would inherit it, and the copy could not be run ("text file busy").
+        assert!(Command::new("cp").arg(PIGEON).arg(&pigeon).status().unwrap().success());
         let root = fs::metadata(dir.path()).unwrap().uid() == 0;
         Self { dir, pigeon, root }
     }
