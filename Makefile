@@ -50,4 +50,4 @@ FUZZ_TIME ?= 600
 FUZZ_JOBS ?= 2
 .PHONY: fuzz
 fuzz:
-	@sh fuzz/run.sh $(FUZZ_TIME) $(FUZZ_JOBS) $(FUZZ_TARGET)
+	@sh tests/fuzz/run.sh $(FUZZ_TIME) $(FUZZ_JOBS) $(FUZZ_TARGET)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the fuzz targets with a stable toolchain and runs them one after the other: run.sh SECONDS JOBS [TARGET...]
-# Each keeps to one core. New inputs and findings go to target/fuzz; fuzz/corpus is what is committed.
+# Each keeps to one core. New inputs and findings go to target/fuzz; tests/fuzz/corpus is what is committed.
 set -eu
 cd "$(dirname "$0")"
 
@@ -9,7 +9,7 @@ jobs=$2
 shift 2
 all="bundle foreign carriage uplink card bridge_card verdict sealed manifest content frame"
 triple=$(rustc -vV | sed -n 's/^host: //p')
-out=${CARGO_TARGET_DIR:-$PWD/../target/fuzz}
+out=${CARGO_TARGET_DIR:-$PWD/../../target/fuzz}
 
 # What cargo-fuzz would set, without its sanitizer of addresses: this code forbids unsafe.
 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
