@@ -39,15 +39,21 @@ fn three_carriers_with_the_same_message_make_one_delivery() {
     assert_eq!(received.len(), 1, "{received:?}");
 }
 
+/// Nodes that meet on one segment, strangers to each other.
+fn on_one_segment<const N: usize>(world: &World, dir: &std::path::Path, names: [&str; N]) -> [Node; N] {
+    let segment = world.segment("platform").unwrap();
+    let mut number = 1;
+    names.map(|name| {
+        number += 1;
+        let host = world.host(name).unwrap();
+        host.attach(&segment, &format!("10.1.0.{number}/24")).unwrap();
+        Node::start(&host, &NodeSpec::new(name), dir).unwrap()
+    })
+}
+
 /// Two nodes on one segment, who know each other.
 fn pair(world: &World, dir: &std::path::Path) -> (Node, Node) {
-    let segment = world.segment("street").unwrap();
-    let node = |name: &str, address: &str| {
-        let host = world.host(name).unwrap();
-        host.attach(&segment, address).unwrap();
-        Node::start(&host, &NodeSpec::new(name), dir).unwrap()
-    };
-    let (elaine, jerry) = (node("elaine", "10.2.0.2/24"), node("jerry", "10.2.0.3/24"));
+    let [elaine, jerry] = on_one_segment(world, dir, ["elaine", "jerry"]);
     elaine.give_card_to(&jerry).unwrap();
     jerry.give_card_to(&elaine).unwrap();
     (elaine, jerry)
@@ -78,13 +84,7 @@ fn two_nodes_without_any_server_exchange_messages_and_receipts() {
 fn a_strangers_daemon_carries_and_cannot_open() {
     require_root!();
     let (dir, world) = (temp_dir("pigeon-stranger-").unwrap(), World::new());
-    let segment = world.segment("platform").unwrap();
-    let start = |name: &str, address: &str| {
-        let host = world.host(name).unwrap();
-        host.attach(&segment, address).unwrap();
-        Node::start(&host, &NodeSpec::new(name), dir.path()).unwrap()
-    };
-    let (elaine, kramer) = (start("elaine", "10.1.0.2/24"), start("kramer", "10.1.0.3/24"));
+    let [elaine, kramer] = on_one_segment(&world, dir.path(), ["elaine", "kramer"]);
     // Jerry is nowhere near: his daemon runs alone, only his card is here.
     let jerry = Node::start(world.host("jerry").unwrap(), &NodeSpec::new("jerry"), dir.path()).unwrap();
     jerry.give_card_to(&elaine).unwrap();
@@ -116,13 +116,7 @@ fn a_strangers_daemon_carries_and_cannot_open() {
 fn a_cancelled_message_is_dropped_by_its_carriers() {
     require_root!();
     let (dir, world) = (temp_dir("pigeon-cancel-").unwrap(), World::new());
-    let segment = world.segment("platform").unwrap();
-    let start = |name: &str, address: &str| {
-        let host = world.host(name).unwrap();
-        host.attach(&segment, address).unwrap();
-        Node::start(&host, &NodeSpec::new(name), dir.path()).unwrap()
-    };
-    let (elaine, kramer) = (start("elaine", "10.1.0.2/24"), start("kramer", "10.1.0.3/24"));
+    let [elaine, kramer] = on_one_segment(&world, dir.path(), ["elaine", "kramer"]);
     let jerry = Node::start(world.host("jerry").unwrap(), &NodeSpec::new("jerry"), dir.path()).unwrap();
     jerry.give_card_to(&elaine).unwrap();
     let (message, bundle) = send(&elaine, "jerry", "I did not mean it");
