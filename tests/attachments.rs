@@ -208,7 +208,6 @@ fn two_carriers_with_a_part_of_the_parts_each_bring_the_whole() {
 }
 
 #[test]
-#[ignore = "failed once in a full run: newman did not take the 20th bundle within 90 s; the cause is not found yet"]
 fn a_carrier_that_never_comes_and_parts_that_never_do_are_not_missed() {
     require_root!();
     let journey = Journey::begin("pigeon-lost-");

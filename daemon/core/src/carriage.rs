@@ -6,20 +6,10 @@ use pigeon_bundle::{BUNDLE_SIZE_MAX, NodeKey};
 use pigeon_proto::DeclineReason;
 
 use crate::catalog::{PoolUsage, Usage};
-use crate::config::CoreConfig;
+use crate::config::{CoreConfig, Rates};
 use crate::entry::Pool;
 use crate::event::ContactId;
 
-/// Bytes an hour from one contact; as much may wait.
-pub(crate) const CONTACT_BYTES_PER_HOUR: u64 = 256 << 20;
-/// Bytes an hour from one stranger's node key.
-pub(crate) const STRANGER_BYTES_PER_HOUR: u64 = 32 << 20;
-/// Bytes an hour from all node keys first seen within the hour, together.
-pub(crate) const NEWCOMERS_BYTES_PER_HOUR: u64 = 64 << 20;
-/// Bytes an hour from strangers at one address class, whatever their node keys.
-pub(crate) const ADDRESS_BYTES_PER_HOUR: u64 = 64 << 20;
-/// Bytes an hour that one neighbour may pull.
-pub(crate) const PULL_BYTES_PER_HOUR: u64 = 256 << 20;
 /// Buckets that are remembered. When none of them is full again, new ones are refused.
 pub const BUCKETS_MAX: usize = 1024;
 /// Strangers' mail takes at most this part of the store: one in 2.
@@ -63,14 +53,16 @@ enum Key {
 }
 
 impl Key {
-    fn rate(self) -> u64 {
-        match self {
-            Self::Contact(_) => CONTACT_BYTES_PER_HOUR,
-            Self::Node(_) => STRANGER_BYTES_PER_HOUR,
-            Self::Newcomers => NEWCOMERS_BYTES_PER_HOUR,
-            Self::Address(_) => ADDRESS_BYTES_PER_HOUR,
-            Self::Pulls(_) => PULL_BYTES_PER_HOUR,
-        }
+    /// Bytes an hour, and what a full bucket holds: always the largest bundle, or it would never come.
+    fn rate(self, rates: &Rates) -> u64 {
+        let rate = match self {
+            Self::Contact(_) => rates.contact,
+            Self::Node(_) => rates.stranger,
+            Self::Newcomers => rates.newcomers,
+            Self::Address(_) => rates.address,
+            Self::Pulls(_) => rates.pull,
+        };
+        rate.max(BUNDLE_BYTES_MAX)
     }
 }
 
@@ -87,15 +79,30 @@ impl Bucket {
     }
 }
 
+/// What an admission took from buckets and the day. Whoever holds it gives it back with [`Carriage::settle`]: a
+/// transfer that a broken link cut short must not be paid for twice.
+#[derive(Debug)]
+#[must_use = "what is not used must be given back"]
+pub(crate) struct Charge {
+    keys: Vec<Key>,
+    size: u64,
+    counts: bool,
+}
+
 /// Buckets and the day's count.
 #[derive(Debug, Default)]
 pub(crate) struct Carriage {
+    rates: Rates,
     buckets: BTreeMap<Key, Bucket>,
     day_since_ms: u64,
     day: PoolUsage,
 }
 
 impl Carriage {
+    pub(crate) fn new(rates: Rates) -> Self {
+        Self { rates, ..Self::default() }
+    }
+
     /// Whether strangers' mail is taken at the moment.
     pub(crate) fn open(&self, now_ms: u64, config: &CoreConfig) -> bool {
         let same_day = now_ms.saturating_sub(self.day_since_ms) < DAY_MS;
@@ -112,7 +119,7 @@ impl Carriage {
         size: u32,
         pulled: bool,
         load: &Load,
-    ) -> Result<(), DeclineReason> {
+    ) -> Result<Charge, DeclineReason> {
         let stranger = giver.contact.is_none() && !pulled;
         if stranger && !self.open(now_ms, config) {
             return Err(DeclineReason::CarriageClosed);
@@ -123,13 +130,25 @@ impl Carriage {
             return Err(DeclineReason::Bucket);
         }
         share(config.quota_bytes, giver, size, pulled, load)?;
-        for key in keys {
-            self.charge(now_ms, key, size);
+        for key in &keys {
+            self.charge(now_ms, *key, size);
         }
         if stranger {
             self.count_day(now_ms, size);
         }
-        Ok(())
+        Ok(Charge { keys, size, counts: stranger })
+    }
+
+    /// The end of what was admitted: bytes that never came go back to the buckets, and what is not `stored` was no
+    /// part of the day's share.
+    pub(crate) fn settle(&mut self, now_ms: u64, charge: &Charge, received: u64, stored: bool) {
+        for key in &charge.keys {
+            self.give_back(now_ms, *key, charge.size.saturating_sub(received));
+        }
+        if charge.counts && !stored {
+            self.day.bundles = self.day.bundles.saturating_sub(1);
+            self.day.bytes = self.day.bytes.saturating_sub(charge.size);
+        }
     }
 
     /// A neighbour pulls so many bytes: whether its bucket allows it.
@@ -142,18 +161,32 @@ impl Carriage {
         allowed
     }
 
+    /// A neighbour did not take what it had pulled.
+    pub(crate) fn pull_declined(&mut self, now_ms: u64, node: NodeKey, size: u32) {
+        self.give_back(now_ms, Key::Pulls(node), u64::from(size));
+    }
+
     fn has(&mut self, now_ms: u64, key: Key, size: u64) -> bool {
+        let rates = self.rates;
         if let Some(bucket) = self.buckets.get(&key) {
-            return bucket.level(now_ms, key.rate()) >= size;
+            return bucket.level(now_ms, key.rate(&rates)) >= size;
         }
         if self.buckets.len() >= BUCKETS_MAX {
-            self.buckets.retain(|key, bucket| bucket.level(now_ms, key.rate()) < key.rate());
+            self.buckets.retain(|key, bucket| bucket.level(now_ms, key.rate(&rates)) < key.rate(&rates));
         }
         self.buckets.len() < BUCKETS_MAX
     }
 
+    fn give_back(&mut self, now_ms: u64, key: Key, size: u64) {
+        let rate = key.rate(&self.rates);
+        if let Some(bucket) = self.buckets.get_mut(&key) {
+            let level = bucket.level(now_ms, rate).saturating_add(size).min(rate);
+            *bucket = Bucket { level, at_ms: now_ms };
+        }
+    }
+
     fn charge(&mut self, now_ms: u64, key: Key, size: u64) {
-        let rate = key.rate();
+        let rate = key.rate(&self.rates);
         let bucket = self.buckets.entry(key).or_insert(Bucket { level: rate, at_ms: now_ms });
         *bucket = Bucket { level: bucket.level(now_ms, rate).saturating_sub(size), at_ms: now_ms };
     }
@@ -204,6 +237,7 @@ fn share(quota_bytes: u64, giver: &Giver, size: u64, pulled: bool, load: &Load) 
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     const SIZE: u32 = 64 << 10;
@@ -228,9 +262,10 @@ mod tests {
     #[test]
     fn a_bucket_empties_and_refills() {
         let mut carriage = Carriage::default();
-        assert_eq!(taken(&mut carriage, 0, &giver(1)), STRANGER_BYTES_PER_HOUR);
-        assert_eq!(taken(&mut carriage, HOUR_MS / 2, &giver(1)), STRANGER_BYTES_PER_HOUR / 2);
-        assert_eq!(taken(&mut carriage, HOUR_MS / 2, &giver(2)), STRANGER_BYTES_PER_HOUR);
+        let rate = Rates::default().stranger;
+        assert_eq!(taken(&mut carriage, 0, &giver(1)), rate);
+        assert_eq!(taken(&mut carriage, HOUR_MS / 2, &giver(1)), rate / 2);
+        assert_eq!(taken(&mut carriage, HOUR_MS / 2, &giver(2)), rate);
     }
 
     #[test]
@@ -238,19 +273,20 @@ mod tests {
         let mut carriage = Carriage::default();
         let newcomers = (1..100).map(|n| Giver { newcomer: true, ..giver(n) });
         let bytes: u64 = newcomers.map(|giver| taken(&mut carriage, 0, &giver)).sum();
-        assert_eq!(bytes, NEWCOMERS_BYTES_PER_HOUR);
+        assert_eq!(bytes, Rates::default().newcomers);
         let mut carriage = Carriage::default();
         let neighbours = (1..100).map(|n| Giver { address: [9; 8], ..giver(n) });
         let bytes: u64 = neighbours.map(|giver| taken(&mut carriage, 0, &giver)).sum();
-        assert_eq!(bytes, ADDRESS_BYTES_PER_HOUR);
+        assert_eq!(bytes, Rates::default().address);
     }
 
     #[test]
     fn the_day_closes_carriage_for_strangers_only() {
         let mut carriage = Carriage::default();
         let config = CoreConfig { daily_bundles: 2, ..CoreConfig::default() };
-        let mut admit =
-            |now_ms, giver: &Giver, pulled| carriage.admit(now_ms, &config, giver, SIZE, pulled, &empty());
+        let mut admit = |now_ms, giver: &Giver, pulled| {
+            carriage.admit(now_ms, &config, giver, SIZE, pulled, &empty()).map(drop)
+        };
         assert_eq!([admit(0, &giver(1), false), admit(0, &giver(2), false)], [Ok(()), Ok(())]);
         assert_eq!(admit(0, &giver(1), false), Err(DeclineReason::CarriageClosed));
         assert_eq!(admit(0, &giver(1), true), Ok(()), "our own mail is always taken");
@@ -261,10 +297,26 @@ mod tests {
     }
 
     #[test]
+    fn what_never_came_is_given_back() {
+        let mut carriage = Carriage::default();
+        let config = CoreConfig { daily_bundles: 1, ..CoreConfig::default() };
+        let size = u64::from(SIZE);
+        for (received, stored) in [(0, false), (size / 2, false), (size, true)] {
+            let charge = carriage.admit(0, &config, &giver(1), SIZE, false, &empty()).unwrap();
+            assert!(!carriage.open(0, &config), "one is the day's share");
+            carriage.settle(0, &charge, received, stored);
+            assert_eq!(carriage.open(0, &config), !stored);
+        }
+        let level = carriage.buckets[&Key::Node(giver(1).node)].level;
+        assert_eq!(level, Rates::default().stranger - size / 2 - size, "what came was paid for");
+    }
+
+    #[test]
     fn nobody_gets_more_than_a_share() {
         let config = CoreConfig { quota_bytes: 100 << 20, ..CoreConfig::default() };
-        let try_with =
-            |giver: &Giver, load: Load| Carriage::default().admit(0, &config, giver, SIZE, false, &load);
+        let try_with = |giver: &Giver, load: Load| {
+            Carriage::default().admit(0, &config, giver, SIZE, false, &load).map(drop)
+        };
         let full = |bytes| PoolUsage { bundles: 1, bytes };
         let mut load = empty();
         load.giver = full((2 << 20) - u64::from(SIZE));

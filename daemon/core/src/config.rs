@@ -12,6 +12,33 @@ pub enum Reachable {
     Everyone,
 }
 
+/// How much may be handed over in an hour, in bytes; a full bucket holds as much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// By one contact.
+    pub contact: u64,
+    /// By one stranger's node key.
+    pub stranger: u64,
+    /// By all node keys first seen within the hour, together.
+    pub newcomers: u64,
+    /// By strangers at one address class, whatever their node keys.
+    pub address: u64,
+    /// To one neighbour that pulls.
+    pub pull: u64,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            contact: 256 << 20,
+            stranger: 32 << 20,
+            newcomers: 64 << 20,
+            address: 64 << 20,
+            pull: 256 << 20,
+        }
+    }
+}
+
 /// Configuration of a [`crate::Core`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoreConfig {
@@ -25,6 +52,8 @@ pub struct CoreConfig {
     pub daily_bundles: u64,
     /// The recipient's first reveal of a delivery waits a random time up to this, in milliseconds.
     pub reveal_delay_ms_max: u64,
+    /// Token buckets.
+    pub rates: Rates,
     /// Who may be told our tags.
     pub reachable: Reachable,
 }
@@ -37,6 +66,7 @@ impl Default for CoreConfig {
             daily_bytes: 256 << 20,
             daily_bundles: 100_000,
             reveal_delay_ms_max: 30_000,
+            rates: Rates::default(),
             reachable: Reachable::Nobody,
         }
     }

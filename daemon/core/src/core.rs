@@ -86,6 +86,7 @@ impl Core {
 
     fn build(config: CoreConfig, seed: [u8; 32], faults: Faults, policy: Box<dyn Policy>) -> Self {
         Self {
+            carriage: Carriage::new(config.rates),
             config,
             faults,
             random: Random::new(seed),
@@ -96,7 +97,6 @@ impl Core {
             dirty: BTreeSet::new(),
             partials: Partials::default(),
             tombstones: Tombstones::default(),
-            carriage: Carriage::default(),
             eviction_cursor: None,
             full_until_ms: BTreeMap::new(),
             quality: Quality::default(),

@@ -52,7 +52,7 @@ pub mod policy;
 
 pub use action::{Action, RemovalReason, StoreOp};
 pub use catalog::{BundleMeta, Catalog, CatalogError, CatalogResult, PoolUsage, Usage};
-pub use config::{CoreConfig, Reachable};
+pub use config::{CoreConfig, Rates, Reachable};
 pub use core::Core;
 pub use entry::{Entry, Opened, Pool};
 pub use event::{

@@ -3,7 +3,7 @@
 use pigeon_bundle::{BUNDLE_SIZE_MAX, BundleId, LIFETIME_MAX_S};
 use pigeon_proto::{Accept, DeclineReason, Frame, Offer};
 
-use crate::carriage::Load;
+use crate::carriage::{Charge, Load};
 use crate::context::Context;
 use crate::core::Core;
 use crate::entry::{Entry, HOPS_MAX, Pool};
@@ -25,6 +25,9 @@ const AGE_STEP_S: u64 = 3_600;
 pub(crate) struct Incoming {
     pub(super) offer: Offer,
     pub(super) bytes: Vec<u8>,
+    /// Bytes that came over this link; the rest of `bytes` is from an earlier one.
+    pub(super) received: u64,
+    charge: Charge,
     pub(super) storing: bool,
     pub(super) newcomer: bool,
 }
@@ -57,7 +60,7 @@ impl Core {
             return Ok(());
         }
         match self.admit(cx, link, &offer)? {
-            Ok(()) => self.accept(cx, link, offer),
+            Ok(charge) => self.accept(cx, link, offer, charge),
             Err(reason) => decline(cx, link, id, reason),
         }
         Ok(())
@@ -106,7 +109,7 @@ impl Core {
         cx: &mut Context<'_>,
         link: LinkId,
         offer: &Offer,
-    ) -> Flow<Result<(), DeclineReason>> {
+    ) -> Flow<Result<Charge, DeclineReason>> {
         let Some(session) = self.sessions.get(&link) else { return Ok(Err(DeclineReason::Bucket)) };
         let pulled = offer.copies == 0;
         if pulled && session.pulled.is_empty() {
@@ -128,15 +131,26 @@ impl Core {
         Ok(self.carriage.admit(cx.now.mono_ms, &self.config, &giver, offer.size, pulled, &load))
     }
 
-    fn accept(&mut self, cx: &mut Context<'_>, link: LinkId, offer: Offer) {
+    fn accept(&mut self, cx: &mut Context<'_>, link: LinkId, offer: Offer, charge: Charge) {
         let quality = self.quality.towards(quality::time_s(cx.now), None);
-        let Some(session) = self.sessions.get_mut(&link) else { return };
+        let Some(session) = self.sessions.get_mut(&link) else {
+            self.carriage.settle(cx.now.mono_ms, &charge, 0, false);
+            return;
+        };
+        session.asks(cx.now.mono_ms);
         let node = session.info.node;
         let newcomer = session.contact.is_none() && self.neighbours.is_newcomer(cx.now.mono_ms, &node);
         let bytes = self.partials.take(&node, &offer.bundle, offer.size);
         let offset = u32::try_from(bytes.len()).unwrap_or(0);
         cx.send(link, Frame::Accept(Accept { bundle: offer.bundle, quality, offset }));
-        session.incoming.insert(offer.bundle, Incoming { offer, bytes, storing: false, newcomer });
+        session
+            .incoming
+            .insert(offer.bundle, Incoming { offer, bytes, received: 0, charge, storing: false, newcomer });
+    }
+
+    /// The end of a transfer: what was admitted and did not come is free for others.
+    pub(super) fn settle_incoming(&mut self, now_ms: u64, incoming: &Incoming, stored: bool) {
+        self.carriage.settle(now_ms, &incoming.charge, incoming.received, stored);
     }
 
     pub(super) fn turn_down(
@@ -147,8 +161,11 @@ impl Core {
         reason: DeclineReason,
     ) -> Flow {
         if let Some(session) = self.sessions.get_mut(&link) {
-            session.incoming.remove(&id);
+            let incoming = session.incoming.remove(&id);
             decline(cx, link, id, reason);
+            if let Some(incoming) = incoming {
+                self.settle_incoming(cx.now.mono_ms, &incoming, false);
+            }
         }
         self.reconsider(cx, id)
     }
@@ -157,11 +174,13 @@ impl Core {
     pub(super) fn offer_withdrawn(&mut self, cx: &mut Context<'_>, link: LinkId, id: BundleId) -> Flow {
         let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
         session.deferred.retain(|offer| offer.bundle != id);
-        if session.incoming.get(&id).is_some_and(Incoming::is_receiving) {
-            session.incoming.remove(&id);
-            return self.reconsider(cx, id);
+        if !session.incoming.get(&id).is_some_and(Incoming::is_receiving) {
+            return Ok(());
         }
-        Ok(())
+        if let Some(incoming) = session.incoming.remove(&id) {
+            self.settle_incoming(cx.now.mono_ms, &incoming, false);
+        }
+        self.reconsider(cx, id)
     }
 
     /// A transfer has ended: offers of the same bundle that waited for it are looked at again.

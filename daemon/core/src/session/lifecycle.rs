@@ -70,6 +70,8 @@ impl Core {
         }
         let received: Vec<BundleId> = session.incoming.keys().copied().collect();
         for (id, incoming) in session.incoming {
+            // What is being written is going to be held.
+            self.settle_incoming(cx.now.mono_ms, &incoming, !incoming.is_receiving());
             if incoming.is_receiving() {
                 self.partials.keep(node, id, incoming.offer.size, incoming.bytes);
             }

@@ -73,6 +73,7 @@ pub(crate) struct Session {
     pub(crate) contact: Option<ContactId>,
     keys: SessionKeys,
     phase: Phase,
+    /// When the peer was heard last, or when it began to owe an answer.
     heard_ms: u64,
     /// The peer's last list, for contacts that come later.
     peer_recognise: Vec<[u8; 16]>,
@@ -173,6 +174,13 @@ impl Session {
             || self.pulls_awaited > 0
             || !self.outgoing.is_empty()
             || self.incoming.values().any(Incoming::is_receiving)
+    }
+
+    /// Before the peer is asked for something: a link may have been silent for hours, since there was nothing to say.
+    fn asks(&mut self, now_ms: u64) {
+        if !self.waits() {
+            self.heard_ms = now_ms;
+        }
     }
 
     /// When the timer is needed.

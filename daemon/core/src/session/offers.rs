@@ -46,6 +46,18 @@ impl Session {
         self.phase == Phase::Exchange && self.pulls_awaited == 0 && !self.spray_closed && willing
     }
 
+    /// Pulled, and not to be had at the moment: offered again later.
+    fn put_off(&mut self, now_ms: u64, id: BundleId) {
+        self.retry_later(now_ms);
+        if self.declined_direct.len() < CANDIDATES_MAX {
+            self.declined_direct.push_back(id);
+        }
+    }
+
+    fn retry_later(&mut self, now_ms: u64) {
+        self.retry_ms.get_or_insert(now_ms + (RETRY_MS << self.retries.min(6)));
+    }
+
     pub(super) fn has(&self, id: &BundleId) -> bool {
         self.outgoing.contains_key(id)
             || self.incoming.contains_key(id)
@@ -89,9 +101,11 @@ impl Core {
 
     fn offer_direct(&mut self, cx: &mut Context<'_>, link: LinkId, id: BundleId) -> Flow {
         let Some((entry, meta)) = self.offerable(cx, link, &id)? else { return Ok(()) };
-        let Some(session) = self.sessions.get(&link) else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
         if self.carriage.serve_pull(cx.now.mono_ms, session.info.node, meta.size) {
             self.offer(cx, link, id, &entry, &meta, Give::Split(0));
+        } else {
+            session.put_off(cx.now.mono_ms, id);
         }
         Ok(())
     }
@@ -161,6 +175,7 @@ impl Core {
             hops: entry.hops,
         };
         if let Some(session) = self.sessions.get_mut(&link) {
+            session.asks(cx.now.mono_ms);
             session.outgoing.insert(id, Outgoing { copies, last, size: meta.size, sent: false });
             cx.send(link, Frame::Offer(offer));
         }
@@ -179,6 +194,9 @@ impl Core {
             return self.offer_withdrawn(cx, link, id);
         };
         let mac = session.keys.id(&id);
+        if outgoing.copies == 0 && !outgoing.sent {
+            self.carriage.pull_declined(cx.now.mono_ms, session.info.node, outgoing.size);
+        }
         match reason {
             DeclineReason::Known | DeclineReason::Tombstoned => {
                 session.peer_has.insert(mac);
@@ -187,11 +205,11 @@ impl Core {
             | DeclineReason::Bucket
             | DeclineReason::PoolFull
             | DeclineReason::StorageFailed => {
-                session.retry_ms.get_or_insert(cx.now.mono_ms + (RETRY_MS << session.retries.min(6)));
                 if outgoing.copies > 0 {
+                    session.retry_later(cx.now.mono_ms);
                     session.spray_closed |= reason != DeclineReason::StorageFailed;
-                } else if session.declined_direct.len() < CANDIDATES_MAX {
-                    session.declined_direct.push_back(id);
+                } else {
+                    session.put_off(cx.now.mono_ms, id);
                 }
             }
             DeclineReason::SizeOrLifetime | DeclineReason::Expired | DeclineReason::QualityTooLow => {}

@@ -41,6 +41,7 @@ impl Core {
             return Err(Trouble::protocol("Segment out of place"));
         }
         incoming.bytes.extend_from_slice(data);
+        incoming.received += data.len() as u64;
         if incoming.bytes.len() < size {
             return Ok(());
         }
@@ -131,12 +132,16 @@ impl Core {
         if let Some(session) = self.sessions.get_mut(&link) {
             let mac = session.keys.id(&id);
             session.peer_has.insert(mac);
-            let offered = session.incoming.remove(&id).map_or(0, |incoming| incoming.offer.copies);
+            let incoming = session.incoming.remove(&id);
+            let offered = incoming.as_ref().map_or(0, |incoming| incoming.offer.copies);
             if offered > 0 && session.grants.len() < GRANTS_MAX {
                 session.grants.insert(id, offered);
             }
             if !self.has_fault(Fault::StoredBeforeCommit) {
                 cx.send(link, Frame::Stored { bundle: id });
+            }
+            if let Some(incoming) = incoming {
+                self.settle_incoming(cx.now.mono_ms, &incoming, true);
             }
         }
         cx.notice(Notice::Taken { bundle: id, node, copies: 0, hops: entry.hops });

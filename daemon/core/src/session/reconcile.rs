@@ -90,6 +90,7 @@ impl Core {
                 mac
             })
             .collect();
+        session.asks(cx.now.mono_ms);
         session.pulls_awaited += 1;
         let macs: Vec<[u8; 8]> = macs.into_iter().collect();
         let mut rest = macs.as_slice();

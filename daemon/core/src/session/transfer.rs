@@ -92,6 +92,8 @@ impl Core {
         let node = session.info.node;
         let mac = session.keys.id(&id);
         session.peer_has.insert(mac);
+        // It takes again: the next refusal is the first one.
+        session.retries = 0;
         if outgoing.copies == 0 {
             cx.notice(Notice::DeliveredDirect { bundle: id, node });
             return Ok(());

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
 
+mod carriage;
 mod delivery;
 mod hand_over;
 mod rules;

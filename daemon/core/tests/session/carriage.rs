@@ -1,0 +1,96 @@
+//! How much is taken from whom, and that nothing is refused for ever that is refused for now.
+
+use pigeon_bundle::BundleId;
+use pigeon_core::limits::SILENCE_MS;
+use pigeon_core::{CoreConfig, Rates};
+use pigeon_proto::{DeclineReason, Frame};
+
+use crate::support::pool::{MESSAGES, RECIPIENTS};
+use crate::world::{World, instant};
+
+/// Rounds of waiting after which everything must have been taken.
+const ROUNDS: u32 = 1_000;
+
+fn held(world: &World, node: usize, ids: &[BundleId]) -> usize {
+    ids.iter().filter(|id| world.nodes[node].copies(id).is_some()).count()
+}
+
+fn declined(world: &World, node: usize, wanted: DeclineReason) -> usize {
+    world.sent(node, |frame| matches!(frame, Frame::Decline { reason, .. } if *reason == wanted))
+}
+
+/// A carrier whose first link breaks in the middle of transfers, by itself or for a second link, still takes its
+/// day's share.
+#[test]
+fn what_did_not_arrive_is_no_part_of_the_days_share() {
+    for cut in [true, false] {
+        let mut world = World::with(2, &CoreConfig { daily_bundles: 5, ..instant() });
+        let ids: Vec<BundleId> = (0..6).map(|number| world.submit(0, number, 3)).collect();
+        let mut segments = 0;
+        world.hook = Box::new(move |_, frame| {
+            segments += usize::from(matches!(frame, Frame::Segment { .. }));
+            segments < 6 || !matches!(frame, Frame::Segment { .. })
+        });
+        let link = world.link(1, 0);
+        assert_eq!(held(&world, 1, &ids), 1, "the rest is on its way");
+        if cut {
+            world.cut(link);
+        }
+        world.hook = Box::new(|_, _| true);
+        world.link(0, 1);
+        assert_eq!(held(&world, 1, &ids), 5, "cut: {cut}");
+        assert!(declined(&world, 1, DeclineReason::CarriageClosed) > 0);
+    }
+}
+
+/// Everything refused for want of tokens is offered again on the same link, until all of it was taken.
+#[test]
+fn a_link_that_stays_up_brings_everything_as_tokens_return() {
+    let size = 200_000;
+    let rates = Rates { newcomers: size, address: size, stranger: size, pull: size, ..Rates::default() };
+    let mut world = World::with(2, &CoreConfig { rates, ..instant() });
+    let ids: Vec<BundleId> = (0..RECIPIENTS * MESSAGES)
+        .map(|number| world.submit(0, number / MESSAGES, number % MESSAGES))
+        .collect();
+    world.link(0, 1);
+    assert!(held(&world, 1, &ids) < ids.len(), "the buckets are too large for this test");
+    let mut rounds = 0;
+    while held(&world, 1, &ids) < ids.len() {
+        rounds += 1;
+        assert!(rounds < ROUNDS, "{} of {} after {} ms", held(&world, 1, &ids), ids.len(), world.now_ms);
+        let due_ms = (0..2).filter_map(|node| world.nodes[node].core.next_deadline_ms()).min().unwrap();
+        world.advance(due_ms.saturating_sub(world.now_ms).max(1));
+    }
+    assert_eq!(world.links.len(), 1, "over one link");
+}
+
+#[test]
+fn pulls_beyond_the_bucket_are_served_when_it_is_full_again() {
+    let rates = Rates { pull: 1, ..Rates::default() };
+    // Nothing comes with copies.
+    let mut world = World::with(2, &CoreConfig { rates, carriage_open: false, ..instant() });
+    world.listens(1, 0);
+    for number in 0..MESSAGES {
+        world.submit(0, 0, number);
+    }
+    world.link_with(0, 1, |info| info.carriage_open = false);
+    assert!(world.nodes[1].mailbox.deliveries.len() < MESSAGES, "the bucket is too large for this test");
+    for _ in 0..ROUNDS {
+        world.advance(60_000);
+    }
+    assert_eq!(world.nodes[1].mailbox.deliveries.len(), MESSAGES);
+}
+
+/// Silence counts from the question, not from the last word of a talk that had ended.
+#[test]
+fn an_old_link_is_not_given_up_for_a_new_question() {
+    let mut world = World::new(2);
+    world.link(0, 1);
+    world.advance(SILENCE_MS * 3);
+    world.hook = Box::new(|_, frame| !matches!(frame, Frame::Pull { .. } | Frame::Accept(_)));
+    world.submit(0, 0, 0);
+    world.advance(SILENCE_MS - 1);
+    assert_eq!(world.links.len(), 1, "the peer has time to answer");
+    world.advance(1);
+    assert_eq!(world.links.len(), 0);
+}
