@@ -14,7 +14,7 @@ help:
 	@echo "make bench   figures, one line each: bench: NAME VALUE (what against what)"
 	@echo "make bench-bundle  those of the bundle format: against raw cryptography and another codec, seconds"
 	@echo "make bench-store   those of the store: against a bare append and fdatasync on the same disk"
-	@echo "make soak    long runs: thousands of simulation seeds, many kill -9 rounds"
+	@echo "make soak    long runs: thousands of simulation seeds, many kill -9 rounds and power cuts"
 
 demo: setup-demo
 	$(CARGO) build --locked --bins --examples
@@ -40,7 +40,8 @@ bench-store:
 
 soak: setup-test
 	PIGEON_SIM_SEEDS=10000 $(CARGO) test --locked --release -p pigeon-core --test sim -- --nocapture
-	PIGEON_KILL_ROUNDS=200 $(CARGO) test --locked --release -p pigeon-store --test it crash
+	PIGEON_KILL_ROUNDS=200 PIGEON_POWER_CUTS=1000 \
+		$(CARGO) test --locked --release -p pigeon-store --test it -- --nocapture crash powercut
 
 setup-demo setup-test:
 	@sh tests/setup.sh

@@ -13,4 +13,6 @@ mod contract;
 mod crash;
 mod damage;
 mod full_disk;
+mod load;
+mod powercut;
 mod support;
