@@ -30,6 +30,8 @@ pub struct Config {
     pub quic: Quic,
     /// What is carried for others.
     pub carry: Carry,
+    /// What looking for neighbours may cost.
+    pub energy: Energy,
     /// Sled's memory and the disk quota.
     pub store: StoreLimits,
     /// What others may learn from timing.
@@ -94,6 +96,8 @@ pub struct Quic {
 pub struct Carry {
     /// Whose mail is taken.
     pub whose: CarryFor,
+    /// Own mail never goes up over this node's own account, only by neighbours.
+    pub pigeons_only: bool,
     /// Strangers' mail taken in 24 hours, bytes; after that the node takes none until the next day.
     pub daily_bytes: u64,
     /// The same in bundles.
@@ -110,6 +114,16 @@ pub enum CarryFor {
     All,
     /// Only mail handed over by contacts.
     Contacts,
+    /// Nobody's: only mail for this node itself.
+    Nobody,
+}
+
+/// What looking for neighbours may cost.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Energy {
+    /// Below this charge of the battery, while nothing charges it, no neighbours are looked for; 0: always.
+    pub battery_min_percent: u8,
 }
 
 /// The store's limits.
@@ -156,6 +170,7 @@ impl Default for Config {
             account: None,
             quic: Quic::default(),
             carry: Carry::default(),
+            energy: Energy::default(),
             store: StoreLimits::default(),
             privacy: Privacy::default(),
             api: Api::default(),
@@ -172,7 +187,19 @@ impl Default for Quic {
 
 impl Default for Carry {
     fn default() -> Self {
-        Self { whose: CarryFor::All, daily_bytes: 256 << 20, daily_bundles: 100_000, lifetime_h: 7 * 24 }
+        Self {
+            whose: CarryFor::All,
+            pigeons_only: false,
+            daily_bytes: 256 << 20,
+            daily_bundles: 100_000,
+            lifetime_h: 7 * 24,
+        }
+    }
+}
+
+impl Default for Energy {
+    fn default() -> Self {
+        Self { battery_min_percent: 15 }
     }
 }
 
@@ -258,6 +285,10 @@ impl Config {
         }
         if !(1..=168).contains(&self.quic.rotate_h) {
             return value("quic.rotate_h", &self.quic.rotate_h, "must be 1 to 168 hours");
+        }
+        if self.energy.battery_min_percent > 100 {
+            let percent = self.energy.battery_min_percent;
+            return value("energy.battery_min_percent", &percent, "must be 0 to 100 percent");
         }
         if self.store.quota_bytes < 1 << 20 {
             return value("store.quota_bytes", &self.store.quota_bytes, "must be at least 1048576 (1 MiB)");

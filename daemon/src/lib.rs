@@ -3,6 +3,7 @@
 //! `docs/architecture.md` is the map. Each binary's `main` is one screen; what they do lives here.
 
 pub mod api;
+pub mod battery;
 pub mod bridge;
 pub mod cli;
 pub mod clock;

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::Service;
 use crate::api::socket::{Guard, Socket, SocketError};
+use crate::battery;
 use crate::clock::{Clock, mono_ms};
 use crate::config::{CarryFor, Config};
 use crate::connectivity;
@@ -148,6 +149,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
             let _ = session.await;
         });
     }
+    tasks.spawn(battery::watch(battery::POWER_SUPPLIES.into(), inputs.clone(), cancel.clone()));
     tasks.spawn(transports::run(
         transports.clone(),
         config.clone(),
@@ -234,9 +236,15 @@ fn store_options(config: &Config) -> StoreOptions {
 fn core_config(config: &Config) -> CoreConfig {
     CoreConfig {
         quota_bytes: config.store.quota_bytes,
-        carriage_open: config.carry.whose == CarryFor::All,
+        carry: match config.carry.whose {
+            CarryFor::All => pigeon_core::CarryFor::All,
+            CarryFor::Contacts => pigeon_core::CarryFor::Contacts,
+            CarryFor::Nobody => pigeon_core::CarryFor::Nobody,
+        },
+        pigeons_only: config.carry.pigeons_only,
         daily_bytes: config.carry.daily_bytes,
         daily_bundles: config.carry.daily_bundles,
+        battery_min_percent: config.energy.battery_min_percent,
         reveal_delay_ms_max: config.privacy.reveal_delay_s_max.saturating_mul(1000),
         ..CoreConfig::default()
     }

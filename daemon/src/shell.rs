@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pigeon_bundle::{BundleId, NodeKey};
-use pigeon_core::{Action, CommitFailure, Core, Event as CoreEvent, LinkId, LinkInfo, PeerId, Role, Token};
-use pigeon_link::{Link, TransportEvent};
+use pigeon_core::{
+    Action, CommitFailure, Core, Event as CoreEvent, LinkId, LinkInfo, PeerId, Role, Token, Windows,
+};
+use pigeon_link::{DutyCycle, Link, TransportEvent};
 use pigeon_proto::GoodbyeReason;
 use pigeon_store::{Store, StoreError, Transaction};
 use tokio::sync::mpsc;
@@ -187,6 +189,8 @@ impl Shell {
             Action::RevealToBridge { reveals } => {
                 let _ = self.workers.uplink.send(UplinkCommand::Reveal(reveals));
             }
+            Action::Discover(windows) => self.workers.transports.set_discovery(duty(windows)),
+            Action::Carriage { open } => self.workers.transports.set_carriage_open(open),
             Action::Notice(notice) => self.workers.notices.publish(&notice, &self.workers.neighbours),
         }
     }
@@ -198,6 +202,14 @@ impl Shell {
             let _ = inputs.send(Input::Dialled { own, peer, result }).await;
         });
     }
+}
+
+fn duty(windows: Windows) -> DutyCycle {
+    if windows.is_off() {
+        return DutyCycle::Off;
+    }
+    let [window, period] = [windows.window_ms, windows.period_ms].map(Duration::from_millis);
+    DutyCycle::Windows { window, period }
 }
 
 /// Waits for commits in the order they were asked for, and answers each.

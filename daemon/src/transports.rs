@@ -1,11 +1,12 @@
 //! The transports that run: started under a node key, restarted under a new one when it rotates.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use pigeon_bundle::{NodeKey, NodeSecret};
 use pigeon_core::PeerId;
-use pigeon_link::{DialError, Link, PeerAddress, Transport, TransportEvent, TransportKind};
+use pigeon_link::{DialError, DutyCycle, Link, PeerAddress, Transport, TransportEvent, TransportKind};
 use pigeon_proto::api::TransportStatus;
 use pigeon_proto::{Hello, PROTOCOL_VERSION};
 use pigeon_quic::{QuicConfig, QuicError, QuicTransport};
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{CarryFor, Config};
+use crate::config::Config;
 use crate::input::Input;
 use crate::keys::{self, KeyError};
 use crate::random::OsRandom;
@@ -38,6 +39,10 @@ pub enum TransportError {
 /// What the shell dials with, and what `pigeon status` shows.
 pub struct Transports {
     running: RwLock<Option<Running>>,
+    /// What the core wants of discovery, for transports that start later too.
+    duty: Mutex<DutyCycle>,
+    /// Whether strangers' mail is taken at the moment: said in each Hello, and announced.
+    carriage_open: AtomicBool,
     status: Mutex<TransportStatus>,
 }
 
@@ -62,7 +67,12 @@ impl Transports {
     /// None runs yet.
     pub fn new() -> Self {
         let status = TransportStatus { name: "quic".into(), state: "off".into(), problem: String::new() };
-        Self { running: RwLock::new(None), status: Mutex::new(status) }
+        Self {
+            running: RwLock::new(None),
+            duty: Mutex::default(),
+            carriage_open: AtomicBool::new(true),
+            status: Mutex::new(status),
+        }
     }
 
     fn running(&self) -> Option<Running> {
@@ -82,6 +92,25 @@ impl Transports {
                 let own = running.map_or(NodeKey([0; 32]), |running| running.own);
                 (own, Err(DialError::Unknown { kind: TransportKind::Quic, token: peer.0.clone() }))
             }
+        }
+    }
+
+    /// Looks for neighbours as much as the core wants.
+    pub fn set_discovery(&self, duty: DutyCycle) {
+        *self.duty.lock().unwrap_or_else(PoisonError::into_inner) = duty;
+        self.tell_wishes();
+    }
+
+    /// Says from now on whether strangers' mail is taken.
+    pub fn set_carriage_open(&self, open: bool) {
+        self.carriage_open.store(open, Ordering::Relaxed);
+        self.tell_wishes();
+    }
+
+    fn tell_wishes(&self) {
+        if let Some(running) = self.running() {
+            running.quic.set_discovery(*self.duty.lock().unwrap_or_else(PoisonError::into_inner));
+            running.quic.set_carriage_open(self.carriage_open.load(Ordering::Relaxed));
         }
     }
 
@@ -135,7 +164,7 @@ pub async fn run(
             .map_err(TransportError::from)
             .and_then(|(secret, age)| {
                 let own = secret.key();
-                let quic = start(&config, &clock, secret, stop.clone(), inputs.clone())?;
+                let quic = start(&config, &transports, &clock, secret, stop.clone(), inputs.clone())?;
                 Ok((Running { own, quic }, age))
             });
         let (running, age) = match started {
@@ -150,6 +179,7 @@ pub async fn run(
         let quic = running.quic.clone();
         *transports.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running);
         transports.ready();
+        transports.tell_wishes();
         poke_until_rotation(&quic, lifetime.saturating_sub(age), &mut network, &cancel).await;
         quic.shutdown().await;
         stop.cancel();
@@ -184,16 +214,19 @@ async fn poke_until_rotation(
 
 fn start(
     config: &Config,
+    transports: &Arc<Transports>,
     clock: &Clock,
     secret: NodeSecret,
     stop: CancellationToken,
     inputs: mpsc::Sender<Input>,
 ) -> Result<Arc<QuicTransport>, QuicError> {
     let own = secret.key();
-    let (carriage_open, clock) = (config.carry.whose == CarryFor::All, clock.clone());
+    let (transports, clock) = (Arc::downgrade(transports), clock.clone());
     let hello = move || Hello {
         version: PROTOCOL_VERSION,
-        carriage_open,
+        carriage_open: transports
+            .upgrade()
+            .is_some_and(|transports| transports.carriage_open.load(Ordering::Relaxed)),
         clock_s: clock.trusted_wall_s(),
         bundle_size_max: u32::try_from(pigeon_bundle::BUNDLE_SIZE_MAX).unwrap_or(u32::MAX),
     };

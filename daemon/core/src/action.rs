@@ -3,6 +3,7 @@
 use pigeon_bundle::{Bundle, BundleId, Commitment, NodeKey, Reveal};
 use pigeon_proto::{Frame, GoodbyeReason};
 
+use crate::energy::Windows;
 use crate::entry::Entry;
 use crate::event::{LinkId, PeerId, Token};
 use crate::notice::Notice;
@@ -51,6 +52,14 @@ pub enum Action {
     RevealToBridge {
         /// The r of each; at most 64.
         reveals: Vec<Reveal>,
+    },
+    /// Look for neighbours so much from now on, over all transports. Said once at the start, then at each change.
+    Discover(Windows),
+    /// Say from now on, in each Hello and announcement, whether strangers' mail is taken. Said once at the start, then
+    /// at each change.
+    Carriage {
+        /// It is.
+        open: bool,
     },
     /// For people and tests: what happened.
     Notice(Notice),

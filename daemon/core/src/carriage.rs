@@ -6,7 +6,7 @@ use pigeon_bundle::{BUNDLE_SIZE_MAX, NodeKey};
 use pigeon_proto::DeclineReason;
 
 use crate::catalog::{PoolUsage, Usage};
-use crate::config::{CoreConfig, Rates};
+use crate::config::{CarryFor, CoreConfig, Rates};
 use crate::entry::Pool;
 use crate::event::ContactId;
 
@@ -96,6 +96,7 @@ pub(crate) struct Carriage {
     buckets: BTreeMap<Key, Bucket>,
     day_since_ms: u64,
     day: PoolUsage,
+    said_open: Option<bool>,
 }
 
 impl Carriage {
@@ -107,7 +108,13 @@ impl Carriage {
     pub(crate) fn open(&self, now_ms: u64, config: &CoreConfig) -> bool {
         let same_day = now_ms.saturating_sub(self.day_since_ms) < DAY_MS;
         let left = self.day.bytes < config.daily_bytes && self.day.bundles < config.daily_bundles;
-        config.carriage_open && (!same_day || left)
+        config.carry == CarryFor::All && (!same_day || left)
+    }
+
+    /// Whether carriage is open, if that was not said yet.
+    pub(crate) fn news(&mut self, now_ms: u64, config: &CoreConfig) -> Option<bool> {
+        let open = self.open(now_ms, config);
+        (self.said_open.replace(open) != Some(open)).then_some(open)
     }
 
     /// Bucket, then pool share; what is admitted is charged to the bucket. `pulled`: we asked for it.
@@ -121,7 +128,8 @@ impl Carriage {
         load: &Load,
     ) -> Result<Charge, DeclineReason> {
         let stranger = giver.contact.is_none() && !pulled;
-        if stranger && !self.open(now_ms, config) {
+        let refused = config.carry == CarryFor::Nobody && !pulled;
+        if refused || (stranger && !self.open(now_ms, config)) {
             return Err(DeclineReason::CarriageClosed);
         }
         let size = u64::from(size);
@@ -293,7 +301,7 @@ mod tests {
         let contact = Giver { contact: Some(ContactId(1)), ..giver(1) };
         assert_eq!(admit(0, &contact, false), Ok(()));
         assert_eq!(admit(DAY_MS, &giver(1), false), Ok(()));
-        assert!(!carriage.open(DAY_MS, &CoreConfig { carriage_open: false, ..config }));
+        assert!(!carriage.open(DAY_MS, &CoreConfig { carry: CarryFor::Contacts, ..config }));
     }
 
     #[test]

@@ -12,6 +12,18 @@ pub enum Reachable {
     Everyone,
 }
 
+/// Whose mail is taken for carriage. Mail for this node itself always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CarryFor {
+    /// Everyone's, within the limits.
+    #[default]
+    All,
+    /// Recognised contacts'.
+    Contacts,
+    /// Nobody's.
+    Nobody,
+}
+
 /// How much may be handed over in an hour, in bytes; a full bucket holds as much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
@@ -44,14 +56,18 @@ impl Default for Rates {
 pub struct CoreConfig {
     /// Bytes of bundles (fixed form) this node keeps.
     pub quota_bytes: u64,
-    /// Takes strangers' mail at all.
-    pub carriage_open: bool,
+    /// Whose mail is taken for carriage.
+    pub carry: CarryFor,
+    /// Own mail never goes up over the own uplink: pigeons carry it or nobody does. Others' mail goes up as ever.
+    pub pigeons_only: bool,
     /// Bytes of strangers' mail taken in 24 hours; after that carriage is closed until the next day.
     pub daily_bytes: u64,
     /// The same in bundles.
     pub daily_bundles: u64,
     /// The recipient's first reveal of a delivery waits a random time up to this, in milliseconds.
     pub reveal_delay_ms_max: u64,
+    /// Below this charge of the battery no neighbours are looked for; 0: always.
+    pub battery_min_percent: u8,
     /// Token buckets.
     pub rates: Rates,
     /// Who may be told our tags.
@@ -62,10 +78,12 @@ impl Default for CoreConfig {
     fn default() -> Self {
         Self {
             quota_bytes: 1 << 30,
-            carriage_open: true,
+            carry: CarryFor::All,
+            pigeons_only: false,
             daily_bytes: 256 << 20,
             daily_bundles: 100_000,
             reveal_delay_ms_max: 30_000,
+            battery_min_percent: 15,
             rates: Rates::default(),
             reachable: Reachable::Nobody,
         }

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::commits::Commits;
 use crate::config::CoreConfig;
 use crate::context::Context;
+use crate::energy::Energy;
 use crate::entry::Pool;
 use crate::event::{ContactLink, Event, LinkId, Now};
 use crate::expiry::Expiry;
@@ -62,6 +63,7 @@ pub struct Core {
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) uplink: Uplink,
     pub(crate) expiry: Expiry,
+    pub(crate) energy: Energy,
     pub(crate) opening: OpenQueue,
     pub(crate) own_tags: BTreeSet<Tag>,
     pub(crate) contacts: Vec<ContactLink>,
@@ -103,6 +105,7 @@ impl Core {
             policy,
             uplink: Uplink::default(),
             expiry: Expiry::default(),
+            energy: Energy::default(),
             opening: OpenQueue::default(),
             own_tags: BTreeSet::new(),
             contacts: Vec::new(),
@@ -127,6 +130,9 @@ impl Core {
         }
         self.settle(&mut cx, None, ticked);
         self.pump_all(&mut cx);
+        if let Some(open) = self.carriage.news(now.mono_ms, &self.config) {
+            cx.out.push(Action::Carriage { open });
+        }
         out
     }
 
@@ -138,6 +144,7 @@ impl Core {
             self.tombstones.next_due_ms(),
             self.uplink.next_ms(),
             self.expiry.next_ms(),
+            self.energy.next_ms(),
             sessions,
         ];
         let next_ms = times.into_iter().flatten().min()?;
@@ -147,6 +154,11 @@ impl Core {
     /// Whether strangers' mail is taken at the moment: what `Hello` says of this node.
     pub fn carriage_open(&self, now: Now) -> bool {
         self.carriage.open(now.mono_ms, &self.config)
+    }
+
+    /// Milliseconds this node has spent looking for neighbours since it started.
+    pub fn looked_ms(&self, now: Now) -> u64 {
+        self.energy.looked_ms(now.mono_ms)
     }
 
     /// The best wall time there is: the shell's, else what neighbours say.
@@ -205,14 +217,20 @@ impl Core {
             Event::UplinkUp => self.uplink_up(cx),
             Event::UplinkDown => {
                 self.uplink.down();
+                self.energy.look_again(cx.now.mono_ms);
                 Ok(())
             }
             Event::Verdict { bundle, accepted } => self.verdict(cx, bundle, accepted),
+            Event::Battery(battery) => {
+                self.energy.set_battery(cx.now.mono_ms, battery);
+                Ok(())
+            }
             Event::Timer => Ok(()),
         }
     }
 
     fn start(&mut self, cx: &mut Context<'_>) -> Flow {
+        self.energy.start(cx.now.mono_ms);
         let run_before_s = self.expiry.start(cx)?;
         self.clock.start(cx.now, run_before_s);
         if let Some(bytes) = cx.catalog.state(quality::STATE_KEY)? {
@@ -240,6 +258,7 @@ impl Core {
         }
         self.silent_sessions(cx)?;
         self.expire(cx)?;
+        self.pace_discovery(cx)?;
         self.pump_uplink(cx)
     }
 

@@ -3,6 +3,8 @@
 use pigeon_bundle::{BundleId, NodeKey, Reveal, Tag};
 use pigeon_proto::Frame;
 
+use crate::energy::Battery;
+
 /// The time of an event. The core owns no clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
@@ -193,6 +195,8 @@ pub enum Event {
         /// Accepted, or refused for good.
         accepted: bool,
     },
+    /// What the platform says of the battery; `None` where there is none. Without this event there is none.
+    Battery(Option<Battery>),
     /// [`crate::Core::next_deadline_ms`] has passed. Harmless at any other time.
     Timer,
 }

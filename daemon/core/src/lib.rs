@@ -6,7 +6,7 @@
 //! ```text
 //!  core ─► session ─► recognise · tombstones · reconcile · candidates · offers · transfer · intake · receive ─► keys
 //!    │        │
-//!    ├────────┴─► reveal · mailbox · uplink · expiry · eviction · writes   handlers: `impl Core`
+//!    ├────────┴─► reveal · mailbox · uplink · expiry · eviction · energy · writes   handlers: `impl Core`
 //!    │                 │
 //!    ├─► commits (writes on their way, seen before the catalog)
 //!    ├─► neighbours · carriage · tombstones · partials · quality · policy · clock · random · context
@@ -26,6 +26,7 @@ mod clock;
 mod commits;
 mod context;
 mod core;
+mod energy;
 mod eviction;
 mod expiry;
 mod fault;
@@ -52,8 +53,9 @@ pub mod policy;
 
 pub use action::{Action, RemovalReason, StoreOp};
 pub use catalog::{BundleMeta, Catalog, CatalogError, CatalogResult, PoolUsage, Usage};
-pub use config::{CoreConfig, Rates, Reachable};
+pub use config::{CarryFor, CoreConfig, Rates, Reachable};
 pub use core::Core;
+pub use energy::{Battery, Windows};
 pub use entry::{Entry, Opened, Pool};
 pub use event::{
     CommitFailure, ContactId, ContactLink, Event, LinkId, LinkInfo, Now, OpenOutcome, PeerId, Role, Token,
@@ -68,6 +70,7 @@ pub mod limits {
     pub use crate::action::STATE_VALUE_MAX;
     pub use crate::carriage::BUCKETS_MAX;
     pub use crate::core::{CONTACTS_MAX, OWN_TAGS_MAX};
+    pub use crate::energy::{MET_MS, NEWS_MS};
     pub use crate::entry::{COPIES_AT_BIRTH, HOPS_MAX};
     pub use crate::eviction::{EVICT_MAX, RECIPIENT_RESERVE_BYTES, SCAN_MAX};
     pub use crate::expiry::{BATCH_MAX, CHECK_MS};

@@ -80,6 +80,7 @@ impl Uplink {
 
 impl Core {
     pub(crate) fn uplink_up(&mut self, cx: &mut Context<'_>) -> Flow {
+        self.energy.look_again(cx.now.mono_ms);
         self.uplink = Uplink { up: true, scan: Scan::Own(None), ..Uplink::default() };
         self.quality.uplink_window(quality::time_s(cx.now));
         let value = self.quality.to_bytes();
@@ -161,7 +162,8 @@ impl Core {
     }
 
     fn may_go_up(&self, cx: &Context<'_>, id: &BundleId, entry: &Entry) -> Flow<bool> {
-        if entry.at_bridge
+        if (entry.pool == Pool::Own && self.config.pigeons_only)
+            || entry.at_bridge
             || entry.refused_by_bridge
             || matches!(entry.opened, Opened::Delivered | Opened::Refused)
         {

@@ -70,6 +70,7 @@ impl Core {
             self.pump_openings(cx)?;
         }
         self.make_room_for_own(cx)?;
+        self.energy.news(cx.now.mono_ms, meta.has_uplink);
         self.announce(cx, bundle, &meta, None);
         self.uplink_news(cx, bundle)
     }

@@ -13,6 +13,7 @@
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+mod discovery;
 mod handshake;
 mod link;
 pub mod memory;
@@ -20,6 +21,7 @@ mod meta;
 mod raw;
 mod transport;
 
+pub use discovery::DutyCycle;
 pub use handshake::{AUTH_TIMEOUT, HandshakeError, HandshakeStep, auth_signature, authenticate};
 pub use link::{Link, LinkError, LinkReceiver, LinkSender, TrySendError};
 pub use meta::{AddressClass, CostClass, LinkMeta, Role, TransportKind};

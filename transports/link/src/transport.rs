@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 
-use crate::{HandshakeError, Link, TransportKind};
+use crate::{DutyCycle, HandshakeError, Link, TransportKind};
 
 /// A sighting's address, unique while it lasts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +82,9 @@ pub trait Transport: Send + Sync {
 
     /// Announces from now on whether this node takes mail of strangers.
     fn set_carriage_open(&self, open: bool);
+
+    /// Looks for peers from now on as much as this allows. The first window of a new cycle begins at once.
+    fn set_discovery(&self, duty: DutyCycle);
 
     /// Says goodbye to discovery, sends what links have queued, closes everything.
     fn shutdown(&self) -> BoxFuture<'_, ()>;

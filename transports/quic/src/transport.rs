@@ -8,7 +8,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use pigeon_bundle::NodeSecret;
 use pigeon_link::{
-    DialError, FLUSH_TIMEOUT, Link, PeerAddress, Role, Transport, TransportEvent, TransportKind, authenticate,
+    DialError, DutyCycle, FLUSH_TIMEOUT, Link, PeerAddress, Role, Transport, TransportEvent, TransportKind,
+    authenticate,
 };
 use pigeon_proto::Hello;
 use quinn::{Endpoint, VarInt};
@@ -36,6 +37,7 @@ pub struct QuicTransport {
     endpoint: Endpoint,
     listening: SocketAddr,
     carriage_open: watch::Sender<bool>,
+    duty: watch::Sender<DutyCycle>,
 }
 
 /// What the transport's tasks have in common.
@@ -126,12 +128,13 @@ impl QuicTransport {
         let Parts { shared, endpoint, announcement, requests, events } =
             Parts::prepare(config, node, Box::new(hello), stop)?;
         let (carriage_open, carriage) = watch::channel((shared.hello)().carriage_open);
+        let (duty, duties) = watch::channel(DutyCycle::ALWAYS);
         let listening = announcement.listening();
         shared.tasks.spawn(accept(Arc::clone(&shared), endpoint.clone()));
-        let discovery = Discovery::new(Arc::clone(&shared), announcement, requests, carriage);
+        let discovery = Discovery::new(Arc::clone(&shared), announcement, requests, carriage, duties);
         let discovering = shared.tasks.spawn(discovery.run());
         tokio::spawn(end_links_after(discovering, Arc::clone(&shared)));
-        Ok((Arc::new(Self { shared, endpoint, listening, carriage_open }), events))
+        Ok((Arc::new(Self { shared, endpoint, listening, carriage_open, duty }), events))
     }
 
     /// Where the socket listens.
@@ -206,6 +209,10 @@ impl Transport for QuicTransport {
 
     fn set_carriage_open(&self, open: bool) {
         self.carriage_open.send_if_modified(|current| std::mem::replace(current, open) != open);
+    }
+
+    fn set_discovery(&self, duty: DutyCycle) {
+        self.duty.send_if_modified(|current| std::mem::replace(current, duty) != duty);
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pigeon_bundle::NodeSecret;
 use pigeon_harness::netns::{Host, World};
 use pigeon_harness::require_root;
-use pigeon_link::{DialError, Link, PeerAddress, Transport as _, TransportEvent};
+use pigeon_link::{DialError, DutyCycle, Link, PeerAddress, Transport as _, TransportEvent};
 use pigeon_proto::{Frame, GoodbyeReason, Hello};
 use pigeon_quic::{QuicConfig, QuicTransport};
 use tokio::runtime::Runtime;
@@ -169,6 +169,30 @@ fn neighbours_find_each_other_link_and_part() {
     assert!(matches!(a.dial(&b_at_a), Err(DialError::Unknown { .. })));
     let mut link = link;
     assert_eq!(a.recv(&mut link), None, "shutdown closes links");
+}
+
+#[test]
+fn a_node_that_saves_its_battery_is_gone_and_comes_back() {
+    require_root!();
+    let world = World::new();
+    let segment = world.segment("street").unwrap();
+    let (host_a, host_b) = (world.host("a").unwrap(), world.host("b").unwrap());
+    host_a.attach(&segment, "10.1.0.1/24").unwrap();
+    host_b.attach(&segment, "10.1.0.2/24").unwrap();
+    let mut a = Node::start(&host_a, 1, QuicConfig::default());
+    let mut b = Node::start(&host_b, 2, QuicConfig::default());
+    let (b_at_a, _, _) = a.seen();
+    let (a_at_b, _, _) = b.seen();
+    b.transport.set_discovery(DutyCycle::Off);
+    a.lost(&b_at_a);
+    b.lost(&a_at_b);
+    b.transport.set_carriage_open(false);
+    b.transport.poke();
+    assert!(a.within(Duration::from_secs(2)).is_none(), "it does not announce itself");
+    b.transport.set_discovery(DutyCycle::ALWAYS);
+    let (peer, _, open) = a.seen();
+    assert_eq!((peer, open), (b_at_a, false));
+    assert_eq!(b.seen().0, a_at_b);
 }
 
 #[test]

@@ -15,6 +15,7 @@ impl Core {
     pub(crate) fn link_up(&mut self, cx: &mut Context<'_>, info: LinkInfo) -> Flow {
         let (link, node, now_ms) = (info.link, info.node, cx.now.mono_ms);
         self.neighbours.up(now_ms, info.peer.as_ref(), node);
+        self.energy.met(now_ms);
         if let Some(clock_s) = info.clock_s {
             self.clock.told(cx.now, node, clock_s, false);
             cx.now = self.clock.best(cx.now);
@@ -61,6 +62,7 @@ impl Core {
         if !self.sessions.values().any(|other| other.info.node == node) {
             let useful = session.phase == Phase::Exchange;
             self.neighbours.down(cx.now.mono_ms, &mut self.random, node, useful);
+            self.energy.met(cx.now.mono_ms);
             cx.notice(Notice::NeighbourDown { node });
         }
         for (id, outgoing) in session.outgoing {

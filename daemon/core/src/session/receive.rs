@@ -154,6 +154,7 @@ impl Core {
             self.opening.push(id);
             self.pump_openings(cx)?;
         }
+        self.energy.news(cx.now.mono_ms, meta.has_uplink);
         self.announce(cx, id, &meta, Some(link));
         self.uplink_news(cx, id)
     }

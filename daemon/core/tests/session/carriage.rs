@@ -2,7 +2,7 @@
 
 use pigeon_bundle::BundleId;
 use pigeon_core::limits::SILENCE_MS;
-use pigeon_core::{CoreConfig, Rates};
+use pigeon_core::{CarryFor, ContactId, ContactLink, CoreConfig, Event, Rates};
 use pigeon_proto::{DeclineReason, Frame};
 
 use crate::support::pool::{MESSAGES, RECIPIENTS};
@@ -68,7 +68,7 @@ fn a_link_that_stays_up_brings_everything_as_tokens_return() {
 fn pulls_beyond_the_bucket_are_served_when_it_is_full_again() {
     let rates = Rates { pull: 1, ..Rates::default() };
     // Nothing comes with copies.
-    let mut world = World::with(2, &CoreConfig { rates, carriage_open: false, ..instant() });
+    let mut world = World::with(2, &CoreConfig { rates, carry: CarryFor::Contacts, ..instant() });
     world.listens(1, 0);
     for number in 0..MESSAGES {
         world.submit(0, 0, number);
@@ -79,6 +79,46 @@ fn pulls_beyond_the_bucket_are_served_when_it_is_full_again() {
         world.advance(60_000);
     }
     assert_eq!(world.nodes[1].mailbox.deliveries.len(), MESSAGES);
+}
+
+#[test]
+fn who_carries_nothing_takes_its_own_mail_only() {
+    let mut world = World::with(2, &CoreConfig { carry: CarryFor::Nobody, ..instant() });
+    let contact = ContactLink { contact: ContactId(7), recognition_key: [5; 32] };
+    for node in 0..2 {
+        world.event(node, Event::Contacts(vec![contact.clone()]));
+    }
+    world.listens(1, 1);
+    let theirs = world.submit(0, 0, 0);
+    world.submit(0, 1, 0);
+    world.link(0, 1);
+    assert_eq!(world.nodes[1].mailbox.deliveries.len(), 1);
+    assert_eq!(world.copies(&theirs), [Some(6), None], "not even a contact's");
+    assert!(!world.nodes[1].core.carriage_open(world.nodes[1].now(world.now_ms)));
+}
+
+#[test]
+fn pigeons_only_keeps_own_mail_from_the_uplink_and_lets_others_up() {
+    let mut world = World::with(2, &CoreConfig { pigeons_only: true, ..instant() });
+    let own = world.submit(1, 0, 0);
+    let others = world.submit(0, 1, 0);
+    world.link(0, 1);
+    world.event(1, Event::UplinkUp);
+    assert_eq!(world.uploads, [(1, others)]);
+    world.event(0, Event::UplinkUp);
+    assert_eq!(world.uploads, [(1, others), (0, own)], "a pigeon takes it up");
+}
+
+#[test]
+fn hello_says_when_the_days_share_is_used_up() {
+    let mut world = World::with(2, &CoreConfig { daily_bundles: 1, ..instant() });
+    let open = |world: &World| world.nodes[1].core.carriage_open(world.nodes[1].now(world.now_ms));
+    world.submit(0, 0, 0);
+    assert_eq!((open(&world), world.carriage.last()), (true, Some(&(1, true))));
+    world.link(0, 1);
+    assert_eq!((open(&world), world.carriage.last()), (false, Some(&(1, false))));
+    world.advance(24 * 3_600_000);
+    assert_eq!((open(&world), world.carriage.last()), (true, Some(&(1, true))));
 }
 
 /// Silence counts from the question, not from the last word of a talk that had ended.

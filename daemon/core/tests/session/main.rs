@@ -4,6 +4,7 @@
 
 mod carriage;
 mod delivery;
+mod energy;
 mod hand_over;
 mod rules;
 #[path = "../support/mod.rs"]

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use pigeon_bundle::{BundleId, NodeKey};
 use pigeon_core::limits::RETRY_MS;
 use pigeon_core::{
-    Catalog, ContactId, ContactLink, CoreConfig, Entry, Event, LinkId, Notice, Pool, RemovalReason, StoreOp,
+    CarryFor, Catalog, ContactId, ContactLink, CoreConfig, Entry, Event, LinkId, Notice, Pool, RemovalReason,
+    StoreOp,
 };
 use pigeon_proto::{DeclineReason, Frame, GoodbyeReason, Offer};
 
@@ -38,7 +39,7 @@ fn contacts_are_recognised_and_strangers_are_not() {
 
 #[test]
 fn closed_carriage_takes_contacts_mail_and_own_mail_only() {
-    let mut world = World::with(2, &CoreConfig { carriage_open: false, ..instant() });
+    let mut world = World::with(2, &CoreConfig { carry: CarryFor::Contacts, ..instant() });
     let stranger = world.submit(0, 0, 0);
     let link = world.link(0, 1);
     assert_eq!(world.copies(&stranger), [Some(6), None]);

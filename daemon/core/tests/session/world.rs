@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use pigeon_bundle::{BundleId, Reveal};
-use pigeon_core::{Action, Catalog, CoreConfig, Event, LinkId, LinkInfo, Notice, PeerId, Role};
+use pigeon_core::{Action, Catalog, CoreConfig, Event, LinkId, LinkInfo, Notice, PeerId, Role, Windows};
 use pigeon_proto::Frame;
 
 use crate::support::node::Node;
@@ -24,6 +24,8 @@ pub struct World {
     pub told_bridge: Vec<(usize, Reveal)>,
     pub dials: Vec<(usize, PeerId)>,
     pub frames: Vec<(usize, Frame)>,
+    pub carriage: Vec<(usize, bool)>,
+    pub windows: Vec<(usize, Windows)>,
     /// Sees every frame (from whom); false loses it.
     pub hook: Hook,
     pub hold_commits: bool,
@@ -51,6 +53,8 @@ impl World {
             told_bridge: Vec::new(),
             dials: Vec::new(),
             frames: Vec::new(),
+            carriage: Vec::new(),
+            windows: Vec::new(),
             hook: Box::new(|_, _| true),
             hold_commits: false,
         };
@@ -89,6 +93,8 @@ impl World {
                 Action::RevealToBridge { reveals } => {
                     self.told_bridge.extend(reveals.into_iter().map(|reveal| (node, reveal)));
                 }
+                Action::Discover(windows) => self.windows.push((node, windows)),
+                Action::Carriage { open } => self.carriage.push((node, open)),
                 Action::Notice(notice) => self.notices.push((node, notice)),
             }
         }

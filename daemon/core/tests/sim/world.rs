@@ -232,6 +232,7 @@ impl World {
                 let event = Box::new(Event::RevealConfirmed { reveals });
                 self.at(30, Happening::Answer { node, life, event });
             }
+            Action::Discover(_) | Action::Carriage { .. } => {}
             Action::Notice(notice) => match notice {
                 Notice::DeliveredDirect { .. } => self.model.counts.direct += 1,
                 Notice::BundleRefused { .. } => self.model.counts.refused += 1,

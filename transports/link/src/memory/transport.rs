@@ -9,7 +9,9 @@ use pigeon_bundle::NodeSecret;
 use tokio_util::sync::CancellationToken;
 
 use super::{Connected, HelloSource, MemoryNetwork};
-use crate::{DialError, Link, PeerAddress, Transport, TransportEvent, TransportKind, authenticate};
+use crate::{
+    DialError, DutyCycle, Link, PeerAddress, Transport, TransportEvent, TransportKind, authenticate,
+};
 
 const KIND: TransportKind = TransportKind::Memory;
 
@@ -83,6 +85,9 @@ impl Transport for MemoryTransport {
     fn set_carriage_open(&self, open: bool) {
         self.network.set_carriage_open(self.member, open);
     }
+
+    /// Who sees whom is up to [`MemoryNetwork::meet`] alone.
+    fn set_discovery(&self, _duty: DutyCycle) {}
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         async move {

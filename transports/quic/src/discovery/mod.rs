@@ -8,7 +8,7 @@ mod sightings;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pigeon_link::TransportEvent;
+use pigeon_link::{DutyCycle, TransportEvent};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
@@ -43,7 +43,23 @@ pub(crate) struct Discovery {
     shared: Arc<Shared>,
     announcement: Announcement,
     requests: mpsc::Receiver<Request>,
+    wishes: Wishes,
+}
+
+/// What the daemon wants of discovery at the moment.
+pub(crate) struct Wishes {
     carriage_open: watch::Receiver<bool>,
+    duty: watch::Receiver<DutyCycle>,
+}
+
+impl Wishes {
+    fn carriage_open(&self) -> bool {
+        *self.carriage_open.borrow()
+    }
+
+    fn duty(&self) -> DutyCycle {
+        *self.duty.borrow()
+    }
 }
 
 impl Discovery {
@@ -52,8 +68,9 @@ impl Discovery {
         announcement: Announcement,
         requests: mpsc::Receiver<Request>,
         carriage_open: watch::Receiver<bool>,
+        duty: watch::Receiver<DutyCycle>,
     ) -> Self {
-        Self { shared, announcement, requests, carriage_open }
+        Self { shared, announcement, requests, wishes: Wishes { carriage_open, duty } }
     }
 
     /// Discovers until the transport stops.
@@ -62,11 +79,10 @@ impl Discovery {
             return self.run_without_mdns().await;
         }
         loop {
-            let carriage_open = *self.carriage_open.borrow_and_update();
-            let end = match Session::start(&self.shared, &self.announcement, carriage_open) {
+            let end = match Session::start(&self.shared, &self.announcement, &self.wishes) {
                 Ok(mut session) => {
                     self.report(TransportEvent::Ready).await;
-                    let end = session.run(&mut self.requests, &mut self.carriage_open).await;
+                    let end = session.run(&mut self.requests, &mut self.wishes).await;
                     session.goodbye().await;
                     end
                 }

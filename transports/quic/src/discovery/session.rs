@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mdns_sd::{DaemonEvent, Error, IfKind, Metrics, Receiver, ServiceDaemon, ServiceEvent};
-use pigeon_link::TransportEvent;
-use tokio::sync::{mpsc, watch};
+use pigeon_link::{DutyCycle, TransportEvent};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Announcement, Request, SERVICE, port, report};
+use super::{Announcement, Request, SERVICE, Wishes, port, report};
 use crate::addresses;
 use crate::transport::Shared;
 
@@ -20,8 +20,11 @@ const CHECK_INTERVAL_ALERT_S: u32 = 1;
 const ALERT_TIME: Duration = Duration::from_secs(10);
 /// Pokes that come in this time are one.
 const POKE_DELAY: Duration = Duration::from_millis(50);
-/// The engine asks ever less often (RFC 6762 section 5.2), up to hourly, as if neighbours did not move.
-const QUERY_INTERVAL: Duration = Duration::from_secs(120);
+/// The engine asks ever less often (RFC 6762 section 5.2), up to hourly, as if neighbours did not move. It is told to
+/// begin anew in this time at most, and not sooner than [`QUERY_INTERVAL_MIN`]: the duty cycle lies in between. How
+/// long a window is does not matter here, since a query is a packet, and what answers or announces itself is heard.
+const QUERY_INTERVAL_MAX: Duration = Duration::from_secs(300);
+const QUERY_INTERVAL_MIN: Duration = Duration::from_secs(30);
 /// How often the engine's memory is looked at.
 const WEIGH_INTERVAL: Duration = Duration::from_secs(5);
 /// Records that the engine may hold. It takes whatever is announced on the link, without a limit of its own,
@@ -55,6 +58,7 @@ pub(super) struct Session<'a> {
     query: Instant,
     weigh: Instant,
     toggle: bool,
+    duty: DutyCycle,
 }
 
 /// What woke the session.
@@ -65,7 +69,8 @@ enum Wake {
     Engine(DaemonEvent),
     EngineGone,
     Request(Request),
-    Carriage(bool),
+    Carriage,
+    Duty,
     Poked,
     Calm,
     Query,
@@ -76,17 +81,15 @@ impl<'a> Session<'a> {
     pub(super) fn start(
         shared: &'a Arc<Shared>,
         announcement: &'a Announcement,
-        carriage_open: bool,
+        wishes: &Wishes,
     ) -> Result<Self, String> {
         port::check()?;
-        Self::start_engine(shared, announcement, carriage_open).map_err(|error| error.to_string())
+        let mut session = Self::start_engine(shared, announcement).map_err(|error| error.to_string())?;
+        session.follow(wishes).map_err(|error| error.to_string())?;
+        Ok(session)
     }
 
-    fn start_engine(
-        shared: &'a Arc<Shared>,
-        announcement: &'a Announcement,
-        carriage_open: bool,
-    ) -> Result<Self, Error> {
+    fn start_engine(shared: &'a Arc<Shared>, announcement: &'a Announcement) -> Result<Self, Error> {
         let engine = ServiceDaemon::new()?;
         engine.set_ip_check_interval(CHECK_INTERVAL_S)?;
         if !shared.config.interfaces.is_empty() {
@@ -95,33 +98,27 @@ impl<'a> Session<'a> {
             engine.enable_interface(names.collect::<Vec<_>>())?;
         }
         let monitor = engine.monitor()?;
-        engine.register(announcement.service(carriage_open)?)?;
-        let searches = VecDeque::from([engine.browse(SERVICE)?]);
-        let (query, weigh) = (Instant::now() + QUERY_INTERVAL, Instant::now() + WEIGH_INTERVAL);
+        let now = Instant::now();
         Ok(Self {
             shared,
             announcement,
             engine,
             monitor,
-            searches,
+            searches: VecDeque::new(),
             poked: None,
             calm: None,
-            query,
-            weigh,
+            query: now + QUERY_INTERVAL_MAX,
+            weigh: now + WEIGH_INTERVAL,
             toggle: false,
+            duty: DutyCycle::Off,
         })
     }
 
     /// Announces and browses until the transport stops or the engine breaks.
-    pub(super) async fn run(
-        &mut self,
-        requests: &mut mpsc::Receiver<Request>,
-        carriage: &mut watch::Receiver<bool>,
-    ) -> End {
+    pub(super) async fn run(&mut self, requests: &mut mpsc::Receiver<Request>, wishes: &mut Wishes) -> End {
         loop {
-            let wake = self.wake(requests, carriage).await;
-            let open = *carriage.borrow();
-            match self.handle(wake, open).await {
+            let wake = self.wake(requests, wishes).await;
+            match self.handle(wake, wishes).await {
                 Ok(true) => {}
                 Ok(false) => return End::Stopped,
                 Err(error) => return End::Broken(error.to_string()),
@@ -139,14 +136,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn wake(
-        &self,
-        requests: &mut mpsc::Receiver<Request>,
-        carriage: &mut watch::Receiver<bool>,
-    ) -> Wake {
+    async fn wake(&self, requests: &mut mpsc::Receiver<Request>, wishes: &mut Wishes) -> Wake {
         let search = async {
             match self.searches.front() {
                 Some(search) => search.recv_async().await.map_or(Wake::SearchEnded, Wake::Service),
+                None if self.duty.is_off() => std::future::pending().await,
                 None => Wake::SearchEnded,
             }
         };
@@ -155,7 +149,8 @@ impl<'a> Session<'a> {
             wake = search => wake,
             event = self.monitor.recv_async() => event.map_or(Wake::EngineGone, Wake::Engine),
             request = requests.recv() => request.map_or(Wake::Stop, Wake::Request),
-            Ok(()) = carriage.changed() => Wake::Carriage(*carriage.borrow_and_update()),
+            Ok(()) = wishes.carriage_open.changed() => Wake::Carriage,
+            Ok(()) = wishes.duty.changed() => Wake::Duty,
             () = at(self.poked) => Wake::Poked,
             () = at(self.calm) => Wake::Calm,
             () = sleep_until(self.query) => Wake::Query,
@@ -164,13 +159,13 @@ impl<'a> Session<'a> {
     }
 
     /// Whether to go on.
-    async fn handle(&mut self, wake: Wake, carriage_open: bool) -> Result<bool, Error> {
+    async fn handle(&mut self, wake: Wake, wishes: &Wishes) -> Result<bool, Error> {
         match wake {
             Wake::Stop => return Ok(false),
             Wake::Service(event) => self.service(event).await,
             Wake::SearchEnded => {
                 self.searches.pop_front();
-                if self.searches.is_empty() {
+                if self.searches.is_empty() && !self.duty.is_off() {
                     // The engine gave up on a reader that fell behind.
                     self.searches.push_back(self.engine.browse(SERVICE)?);
                 }
@@ -183,8 +178,15 @@ impl<'a> Session<'a> {
             Wake::Request(Request::Verify { token }) => {
                 busy_is_fine(self.engine.verify(format!("{token}.{SERVICE}"), VERIFY_TIMEOUT))?;
             }
-            Wake::Carriage(open) => self.engine.register(self.announcement.service(open)?)?,
-            Wake::Poked => self.rescan(carriage_open)?,
+            Wake::Carriage => self.announce(wishes)?,
+            Wake::Duty => {
+                let was_off = self.duty.is_off();
+                self.follow(wishes)?;
+                if self.duty.is_off() && !was_off {
+                    self.forget_all().await;
+                }
+            }
+            Wake::Poked => self.rescan(wishes)?,
             Wake::Calm => {
                 self.calm = None;
                 busy_is_fine(self.engine.set_ip_check_interval(CHECK_INTERVAL_S))?;
@@ -193,6 +195,41 @@ impl<'a> Session<'a> {
             Wake::Weigh => self.weigh().await?,
         }
         Ok(true)
+    }
+
+    /// Looks and announces as much as is wanted now.
+    fn follow(&mut self, wishes: &Wishes) -> Result<(), Error> {
+        let was = std::mem::replace(&mut self.duty, wishes.duty());
+        match (was.is_off(), self.duty.is_off()) {
+            (_, false) => {
+                if was.is_off() {
+                    self.announce(wishes)?;
+                }
+                self.search_again()
+            }
+            (false, true) => {
+                // Neighbours hear that this node is gone; nobody waits for the engine's answer.
+                let _answer = self.engine.unregister(&self.announcement.full_name())?;
+                busy_is_fine(self.engine.stop_browse(SERVICE))?;
+                self.searches.clear();
+                Ok(())
+            }
+            (true, true) => Ok(()),
+        }
+    }
+
+    fn announce(&self, wishes: &Wishes) -> Result<(), Error> {
+        if self.duty.is_off() {
+            return Ok(());
+        }
+        busy_is_fine(self.engine.register(self.announcement.service(wishes.carriage_open())?))
+    }
+
+    /// What is not looked for is not in sight.
+    async fn forget_all(&self) {
+        for peer in self.shared.sightings.clear() {
+            report(self.shared, TransportEvent::Lost { peer }).await;
+        }
     }
 
     async fn service(&self, event: ServiceEvent) {
@@ -214,7 +251,7 @@ impl<'a> Session<'a> {
     }
 
     /// Interfaces have changed.
-    fn rescan(&mut self, carriage_open: bool) -> Result<(), Error> {
+    fn rescan(&mut self, wishes: &Wishes) -> Result<(), Error> {
         self.poked = None;
         self.shared.live.drop_all_but(&addresses::local_ips());
         // The engine takes up new interfaces at once when the set of those it excludes changes, and otherwise
@@ -227,7 +264,7 @@ impl<'a> Session<'a> {
         }
         self.calm = Some(Instant::now() + ALERT_TIME);
         // An interface that went and came back between two checks is nothing new to the engine.
-        busy_is_fine(self.engine.register(self.announcement.service(carriage_open)?))?;
+        self.announce(wishes)?;
         self.search_again()
     }
 
@@ -252,7 +289,11 @@ impl<'a> Session<'a> {
 
     /// Queries at once, and again soon.
     fn search_again(&mut self) -> Result<(), Error> {
-        self.query = Instant::now() + QUERY_INTERVAL;
+        let DutyCycle::Windows { period, .. } = self.duty else {
+            self.query = Instant::now() + QUERY_INTERVAL_MAX;
+            return Ok(());
+        };
+        self.query = Instant::now() + period.clamp(QUERY_INTERVAL_MIN, QUERY_INTERVAL_MAX);
         if self.searches.len() < SEARCHES_MAX {
             match self.engine.browse(SERVICE) {
                 Ok(search) => self.searches.push_back(search),
