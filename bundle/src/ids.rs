@@ -189,8 +189,9 @@ impl Tag {
         if text.iter().any(u8::is_ascii_uppercase) {
             return None;
         }
-        let mut out = [0; Self::SIZE];
-        let length = BASE32_NOPAD.decode_mut(&text.to_ascii_uppercase(), &mut out).ok()?;
+        let (mut upper, mut out) = (*text, [0; Self::SIZE]);
+        upper.make_ascii_uppercase();
+        let length = BASE32_NOPAD.decode_mut(&upper, &mut out).ok()?;
         (length == Self::SIZE).then_some(Self(out))
     }
 }

@@ -9,7 +9,8 @@
 //! 1. [`Identity`], [`PrekeyRing`] and [`Card`]: who can be written to. [`Committed`] and [`Answered`]: two people
 //!    who meet exchange cards.
 //! 2. [`seal()`], or [`seal_once`] to a one-time key: the only ways to make a [`Bundle`] of one's own.
-//! 3. [`Bundle::parse`]: the only way to take one from outside. A `Bundle` that exists is in the fixed form.
+//! 3. [`Bundle::parse`]: the only way to take one from outside. A `Bundle` that exists is in the fixed form and has
+//!    the id that it names; [`Unproven`] stands half-way.
 //! 4. [`open()`] for the recipient, [`open_route`] and [`Verdict`] for the bridge.
 //! 5. [`Reveal`]: whoever holds it ends the bundle's carriage.
 //!
@@ -22,6 +23,7 @@ mod blocks;
 mod bridge_card;
 mod bundle;
 mod card;
+mod digests;
 mod exact;
 mod foreign;
 mod form;
@@ -35,8 +37,10 @@ mod prekey;
 mod random;
 mod route;
 mod seal;
+mod shape;
 mod signed;
 mod text;
+mod unproven;
 mod verdict;
 
 pub use bridge_card::{BRIDGE_CARD_SIZE_MAX, BridgeCard, BridgeCardFields, BridgeIdentity};
@@ -72,4 +76,5 @@ pub use seal::{
     Draft, OpenError, Opened, OpenedWith, SealError, Sealed, UplinkDraft, content_room, open, seal, seal_once,
 };
 pub use text::{DOMAIN_MAX, JID_MAX, NAME_MAX, TextError};
+pub use unproven::Unproven;
 pub use verdict::{Verdict, VerdictCode, VerdictError};

@@ -8,11 +8,10 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::blocks::Carriage;
 use crate::bridge_card::BridgeCard;
-use crate::bundle::{
-    Bundle, BundleError, DTN_EPOCH_S, HOUR_S, LIFETIME_MAX_S, LIFETIME_MIN_S, header_digest, message_digest,
-};
+use crate::bundle::{Bundle, BundleError, DTN_EPOCH_S, HOUR_S, LIFETIME_MAX_S, LIFETIME_MIN_S};
 use crate::card::Card;
 use crate::context::length_prefix;
+use crate::digests;
 use crate::form::Primary;
 use crate::hybrid;
 use crate::identity::{Identity, SignatureError, verify};
@@ -202,9 +201,9 @@ fn seal_to_key(
     let reveal = Reveal(secret_array(rng));
     let primary = primary(draft)?;
     let carriage = Carriage { epoch: draft.epoch, commitment: reveal.commitment() };
-    let header = header_digest(&primary, &carriage)?;
+    let header = digests::header(&primary, &carriage)?;
     let payload = payload(identity, draft, key, &header, &reveal, rng)?;
-    let message = message_digest(&header, &payload);
+    let message = digests::message(&header, &payload);
     let uplink = match &draft.uplink {
         Some(uplink) => Some(route::seal_route(identity, uplink, &message, rng)?),
         None => None,

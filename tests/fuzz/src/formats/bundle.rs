@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use pigeon_bundle::{
-    BUNDLE_SIZE_MAX, Bundle, Epoch, LIFETIME_MAX_S, LIFETIME_MIN_S, STEPS, SecretRandom as _, from_foreign,
-    open, open_route, to_foreign,
+    BUNDLE_SIZE_MAX, Bundle, BundleError, Epoch, LIFETIME_MAX_S, LIFETIME_MIN_S, STEPS, SecretRandom as _,
+    from_foreign, open, open_route, to_foreign,
 };
 
 use super::input::Input;
@@ -92,7 +92,14 @@ pub fn uplink(data: &[u8]) {
 
 /// Everything that must hold of bytes that are taken as a bundle.
 fn accepted(world: &World, bytes: &Bytes, choice: &[u8]) -> Option<Bundle> {
-    let bundle = Bundle::parse(bytes.clone()).ok()?;
+    let bundle = match Bundle::parse(bytes.clone()) {
+        Ok(bundle) => bundle,
+        Err(BundleError::NotFixedForm { offset }) => {
+            assert!(offset < bytes.len(), "refused, but in nothing different from its fixed form");
+            return None;
+        }
+        Err(_) => return None,
+    };
     assert_eq!(bundle.as_bytes(), bytes);
     assert!(bundle.size() <= BUNDLE_SIZE_MAX);
     assert!(STEPS.contains(&bundle.payload_step()));
