@@ -64,3 +64,18 @@ fn sealed() {
 fn manifest() {
     replay("manifest", formats::manifest);
 }
+
+#[test]
+fn introduction() {
+    replay("introduction", formats::introduction);
+}
+
+#[test]
+fn one_time() {
+    replay("one_time", formats::one_time);
+}
+
+#[test]
+fn prekey_ring() {
+    replay("prekey_ring", formats::prekey_ring);
+}

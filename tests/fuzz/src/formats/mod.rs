@@ -7,11 +7,15 @@ mod attachment;
 mod bundle;
 mod cards;
 mod input;
+mod introduction;
+mod keys;
 mod sealed;
 
 pub use attachment::manifest;
 pub use bundle::{bundle, carriage, foreign, uplink};
 pub use cards::{bridge_card, card, verdict};
+pub use introduction::introduction;
+pub use keys::{one_time, prekey_ring};
 pub use sealed::sealed;
 
 use std::sync::LazyLock;
