@@ -152,7 +152,7 @@ fn between(input: &mut Input<'_>) {
             check(listener, b"link", &View::of(&first), &View::of(&sent_second), &View::of(&first));
         }
         Err(_) => {
-            assert!(commitment != sent_commitment || first != *sent_first, "an honest reveal was refused")
+            assert!(commitment != sent_commitment || first != *sent_first, "an honest reveal was refused");
         }
     }
 }
