@@ -3,13 +3,14 @@ CARGO ?= cargo
 # Whole-program tests wait more than they compute.
 TEST_THREADS ?= 4
 
-.PHONY: help demo test test-vectors lint bench bench-bundle bench-store soak setup-demo setup-test
+.PHONY: help demo test test-vectors test-xmpp venv lint bench bench-bundle bench-store soak setup-demo setup-test
 
 help:
 	@echo "make demo    four nodes, a bridge and a real XMPP server in network namespaces (about a minute after the build)"
 	@echo "             BREAK=bridge or BREAK=carrier kills that piece for good and shows where the messages stop"
 	@echo "make test    lint and every test"
 	@echo "make test-vectors  tests/vectors checked by a program in Python"
+	@echo "make test-xmpp     bridge and uplink on real servers, Prosody and ejabberd; each test is named after its server"
 	@echo "make lint    rustfmt and clippy, warnings are errors"
 	@echo "make bench   figures, one line each: bench: NAME VALUE (what against what)"
 	@echo "make bench-bundle  those of the bundle format: against raw cryptography and another codec, seconds"
@@ -25,6 +26,15 @@ test: setup-test lint test-vectors
 
 test-vectors:
 	@sh tests/vectors/run.sh
+
+# Made once; tests/vectors and tests/bridge use it.
+venv: setup-test
+	@sh tests/venv.sh
+
+test-xmpp: setup-test venv
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked -p pigeon-xmpp --no-fail-fast
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked -p pigeon-harness --test servers --no-fail-fast
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --test bridge --no-fail-fast
 
 lint:
 	$(CARGO) fmt --all --check

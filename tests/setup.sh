@@ -15,7 +15,10 @@ need openssl openssl
 need prosody prosody
 [ -d /usr/lib/prosody/modules/mod_privilege ] || [ -f /usr/lib/prosody/modules/mod_privilege.lua ] ||
     missing="$missing prosody-modules"
-# Python checks the test vectors; without it they are skipped, loudly. It is installed where that takes no question.
+# ejabberd is run by the tests as a node of its own, never as the system's service.
+[ -x /usr/sbin/ejabberdctl ] && command -v erl >/dev/null 2>&1 || missing="$missing ejabberd"
+ls -d /usr/lib/erlang/lib/p1_sqlite3-* >/dev/null 2>&1 || missing="$missing erlang-p1-sqlite3"
+# Python checks the test vectors and speaks XMPP as an independent client; without it they are skipped, loudly. It is installed where that takes no question.
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
     python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing="$missing python3 python3-venv"
 fi

@@ -1,6 +1,6 @@
 //! The subway: a message leaves an offline node, is carried by strangers, and arrives as its author's own.
 //!
-//! Real processes in network namespaces of their own: Prosody, `pigeon-bridge` and four `pigeond`. Run it by
+//! Real processes in network namespaces of their own: Server, `pigeon-bridge` and four `pigeond`. Run it by
 //! `make demo`, or after `cargo build` by `cargo run --example subway`. `BREAK=bridge` and `BREAK=carrier` kill
 //! that piece for good on the way: the demo then fails, and its table shows where the messages stopped.
 //! It leaves no process, namespace or file behind.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pigeon_bundle::{MessageDigest, VerdictCode};
+use pigeon_harness::Kind;
 
 use crate::session::{PATIENCE, Received, Session};
 use crate::world::{Person, World, bytes_of};
@@ -37,10 +38,9 @@ fn seed() -> u64 {
     seed
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bridge_killed_at_random_points_loses_nothing_and_repeats_only_what_was_in_doubt() {
+pub async fn a_bridge_killed_at_random_points_loses_nothing_and_repeats_only_what_was_in_doubt(kind: Kind) {
     let mut dice = Dice(seed());
-    let mut world = World::new().await;
+    let mut world = World::new(kind).await;
     let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
     world.login("elaine").await.register(&elaine.card()).await.unwrap();
     let mut to = world.login("jerry").await;

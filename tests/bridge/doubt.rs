@@ -1,12 +1,12 @@
 //! Deliveries that the server never saw: the bridge sends them again by itself.
 
 use pigeon_bundle::VerdictCode;
+use pigeon_harness::Kind;
 
 use crate::world::{Person, World, bytes_of};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_in_doubt_at_a_kill_is_sent_at_the_next_start_without_being_asked() {
-    let (mut world, mut gate) = World::behind_a_gate().await;
+pub async fn what_was_in_doubt_at_a_kill_is_sent_at_the_next_start_without_being_asked(kind: Kind) {
+    let (mut world, mut gate) = World::behind_a_gate(kind).await;
     let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
     let mut her = world.login("elaine").await;
     her.register(&elaine.card()).await.unwrap();
@@ -27,9 +27,8 @@ async fn what_was_in_doubt_at_a_kill_is_sent_at_the_next_start_without_being_ask
     assert_eq!(to.receive_until(&last.bundle).await, []);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn after_a_cut_connection_carriers_get_their_verdicts_without_uploading_again() {
-    let (world, mut gate) = World::behind_a_gate().await;
+pub async fn after_a_cut_connection_carriers_get_their_verdicts_without_uploading_again(kind: Kind) {
+    let (world, mut gate) = World::behind_a_gate(kind).await;
     let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
     let mut her = world.login("elaine").await;
     her.register(&elaine.card()).await.unwrap();

@@ -1,5 +1,5 @@
-//! The real `pigeon-bridge` on a real Prosody with sender checks on, with XMPP sessions as carriers, authors and
-//! recipients.
+//! The real `pigeon-bridge` on real servers with sender checks on, with XMPP sessions as carriers, authors and
+//! recipients. Every test runs on both servers, and is named after its server.
 #![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub, reason = "tests")]
 
 #[path = "../support/mint.rs"]
@@ -7,6 +7,7 @@ mod mint;
 
 mod crash;
 mod doubt;
+mod forgery;
 mod gate;
 mod once;
 mod operations;
@@ -15,3 +16,32 @@ mod reveal;
 mod session;
 mod trust;
 mod world;
+
+/// Makes a test of each function on each server: `prosody::NAME` and `ejabberd::NAME`.
+macro_rules! on_both_servers {
+    ($($module:ident: $($test:ident),+;)+) => {
+        mod prosody {
+            on_both_servers!(@on Prosody $($($module $test)+)+);
+        }
+        mod ejabberd {
+            on_both_servers!(@on Ejabberd $($($module $test)+)+);
+        }
+    };
+    (@on $kind:ident $($module:ident $test:ident)+) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $test() {
+            crate::$module::$test(pigeon_harness::Kind::$kind).await;
+        })+
+    };
+}
+
+on_both_servers! {
+    crash: a_bridge_killed_at_random_points_loses_nothing_and_repeats_only_what_was_in_doubt;
+    doubt: what_was_in_doubt_at_a_kill_is_sent_at_the_next_start_without_being_asked, after_a_cut_connection_carriers_get_their_verdicts_without_uploading_again;
+    forgery: forged_by_an_unregistered_key, forged_with_the_key_of_another_account, forged_by_a_new_route_on_anothers_message, forged_by_replaying_a_route_on_another_message, forged_by_resealing_a_route_that_was_for_another_bridge, forged_by_swapping_the_recipient, foreign_hosts_are_refused_and_only_the_proven_author_hears_of_it, what_is_no_bundle_is_refused;
+    once: three_carriers_with_the_same_messages_make_one_delivery_of_each, a_stripped_or_re_encoded_uplink_block_makes_no_second_delivery;
+    operations: sigterm_stops_it_cleanly_and_the_next_start_goes_on, it_comes_back_when_its_server_does;
+    registration: a_registration_binds_a_key_to_an_account_until_it_lapses;
+    reveal: an_upload_of_what_has_arrived_is_answered_with_its_reveal;
+    trust: a_delivery_is_the_authors_own_in_every_part, who_carries_a_message_cannot_suppress_it_by_handing_it_in_as_his_own, the_log_names_nobody_and_holds_no_content;
+}

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures::future::join_all;
 use pigeon_bundle::{MessageId, VerdictCode};
+use pigeon_harness::Kind;
 
 use crate::mint::{self, Claim};
 use crate::world::{Person, World, bytes_of, now_s};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn three_carriers_with_the_same_messages_make_one_delivery_of_each() {
+pub async fn three_carriers_with_the_same_messages_make_one_delivery_of_each(kind: Kind) {
     const MESSAGES: usize = 40;
-    let world = World::new().await;
+    let world = World::new(kind).await;
     let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
     let mut her = world.login("elaine").await;
     her.register(&elaine.card()).await.unwrap();
@@ -49,9 +49,8 @@ async fn three_carriers_with_the_same_messages_make_one_delivery_of_each() {
     assert_eq!(delivered, sent);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stripped_or_re_encoded_uplink_block_makes_no_second_delivery() {
-    let world = World::new().await;
+pub async fn a_stripped_or_re_encoded_uplink_block_makes_no_second_delivery(kind: Kind) {
+    let world = World::new(kind).await;
     let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
     let mut her = world.login("elaine").await;
     her.register(&elaine.card()).await.unwrap();

@@ -4,13 +4,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use pigeon_bundle::VerdictCode;
+use pigeon_harness::Kind;
 use pigeon_harness::files::{binary, temp_dir};
 
 use crate::world::{Person, World, bytes_of};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sigterm_stops_it_cleanly_and_the_next_start_goes_on() {
-    let mut world = World::new().await;
+pub async fn sigterm_stops_it_cleanly_and_the_next_start_goes_on(kind: Kind) {
+    let mut world = World::new(kind).await;
     let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
     let mut her = world.login("elaine").await;
     her.register(&elaine.card()).await.unwrap();
@@ -32,15 +32,14 @@ async fn sigterm_stops_it_cleanly_and_the_next_start_goes_on() {
     assert_eq!(to.receive_until(&second.bundle).await.len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn it_comes_back_when_its_server_does() {
-    let mut world = World::new().await;
+pub async fn it_comes_back_when_its_server_does(kind: Kind) {
+    let mut world = World::new(kind).await;
     let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
     let mut her = world.login("elaine").await;
     her.register(&elaine.card()).await.unwrap();
-    let logins = world.prosody.component_logins();
-    world.prosody.restart().unwrap();
-    let again = || (world.prosody.component_logins() > logins).then_some(());
+    let logins = world.server.component_logins();
+    world.server.restart().unwrap();
+    let again = || (world.server.component_logins() > logins).then_some(());
     pigeon_harness::wait::poll_until(Duration::from_secs(60), again).unwrap();
     let mut her = world.login("elaine").await;
     let mut to = world.login("jerry").await;

@@ -1,6 +1,7 @@
 //! Which key may speak as which account.
 
 use pigeon_bundle::VerdictCode;
+use pigeon_harness::Kind;
 use pigeon_xmpp::IqError;
 
 use crate::world::{DAY_S, Person, World, bytes_of, now_s};
@@ -15,9 +16,8 @@ fn condition(refused: Result<u64, IqError>) -> String {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_registration_binds_a_key_to_an_account_until_it_lapses() {
-    let mut world = World::new().await;
+pub async fn a_registration_binds_a_key_to_an_account_until_it_lapses(kind: Kind) {
+    let mut world = World::new(kind).await;
     let (elaine, jerry, newman) = (Person::new("elaine"), Person::new("jerry"), Person::new("newman"));
     let mut her = world.login("elaine").await;
     let mut his = world.login("newman").await;

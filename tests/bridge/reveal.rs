@@ -1,12 +1,12 @@
 //! Messages known to have arrived.
 
 use pigeon_bundle::{PrekeyRing, Reveal, VerdictCode, open};
+use pigeon_harness::Kind;
 
 use crate::world::{Person, System, World, bytes_of, now_s};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upload_of_what_has_arrived_is_answered_with_its_reveal() {
-    let mut world = World::new().await;
+pub async fn an_upload_of_what_has_arrived_is_answered_with_its_reveal(kind: Kind) {
+    let mut world = World::new(kind).await;
     let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
     let mut her = world.login("elaine").await;
     her.register(&elaine.card()).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pigeon_bundle::{BridgeCard, Bundle, Card, Reveal, Verdict, VerdictCode};
-use pigeon_harness::Prosody;
+use pigeon_harness::Server;
 use pigeon_xmpp::{ClientConfig, ClientEvent, ClientHandle, IqError, spawn_client};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -35,12 +35,12 @@ pub struct Session {
 }
 
 impl Session {
-    pub async fn login(prosody: &Prosody, name: &str) -> Self {
-        let bridge = &prosody.spec().bridge;
+    pub async fn login(server: &Server, name: &str) -> Self {
+        let bridge = &server.spec().bridge;
         let password = format!("pw-{name}");
         let mut config = ClientConfig::new(format!("{name}@{HOST}"), password, bridge.clone());
-        config.server = Some(prosody.c2s_addr().to_string());
-        config.ca_file = Some(prosody.ca_file());
+        config.server = Some(server.c2s_addr().to_string());
+        config.ca_file = Some(server.ca_file());
         config.retry_min = Duration::from_millis(200);
         config.retry_max = Duration::from_secs(1);
         let (handle, events) = spawn_client(config, CancellationToken::new()).unwrap();

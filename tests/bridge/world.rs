@@ -8,7 +8,7 @@ use pigeon_bundle::{
     UplinkDraft, seal,
 };
 use pigeon_harness::files::temp_dir;
-use pigeon_harness::{Bridge, BridgeSpec, Place, Prosody, ProsodySpec};
+use pigeon_harness::{Bridge, BridgeSpec, Kind, Place, Server, ServerSpec};
 use tempfile::TempDir;
 
 use crate::gate::Gate;
@@ -19,7 +19,7 @@ pub const DAY_S: u64 = 86_400;
 const PEOPLE: [&str; 5] = ["elaine", "jerry", "kramer", "newman", "george"];
 
 pub struct World {
-    pub prosody: Prosody,
+    pub server: Server,
     pub bridge: Bridge,
     /// The card that the bridge gave when it was asked.
     pub card: BridgeCard,
@@ -28,41 +28,41 @@ pub struct World {
 
 impl World {
     /// A server with everybody's accounts, and a bridge that is online.
-    pub async fn new() -> Self {
-        let prosody = server().await;
-        let address = prosody.component_addr();
-        Self::with(prosody, address).await
+    pub async fn new(kind: Kind) -> Self {
+        let server = server(kind).await;
+        let address = server.component_addr();
+        Self::with(server, address).await
     }
 
     /// The same with a gate between server and bridge.
-    pub async fn behind_a_gate() -> (Self, Gate) {
-        let prosody = server().await;
-        let gate = Gate::before(prosody.component_addr()).await;
-        let world = Self::with(prosody, gate.address).await;
+    pub async fn behind_a_gate(kind: Kind) -> (Self, Gate) {
+        let server = server(kind).await;
+        let gate = Gate::before(server.component_addr()).await;
+        let world = Self::with(server, gate.address).await;
         (world, gate)
     }
 
-    async fn with(prosody: Prosody, address: SocketAddr) -> Self {
-        let (prosody, bridge, dir) = tokio::task::spawn_blocking(move || {
+    async fn with(server: Server, address: SocketAddr) -> Self {
+        let (server, bridge, dir) = tokio::task::spawn_blocking(move || {
             let dir = temp_dir("pigeon-bridge-").unwrap();
-            let spec = BridgeSpec::of(&prosody, &address.to_string());
-            let bridge = Bridge::start(Place::Here, &spec, &prosody, dir.path()).unwrap();
-            (prosody, bridge, dir)
+            let spec = BridgeSpec::of(&server, &address.to_string());
+            let bridge = Bridge::start(Place::Here, &spec, &server, dir.path()).unwrap();
+            (server, bridge, dir)
         })
         .await
         .unwrap();
-        let mut asking = Session::login(&prosody, "george").await;
+        let mut asking = Session::login(&server, "george").await;
         let card = BridgeCard::parse(&asking.card().await).unwrap();
         asking.logout().await;
-        Self { prosody, bridge, card, _dir: dir }
+        Self { server, bridge, card, _dir: dir }
     }
 
     pub async fn login(&self, name: &str) -> Session {
-        Session::login(&self.prosody, name).await
+        Session::login(&self.server, name).await
     }
 
     pub fn restart_bridge(&mut self) {
-        self.bridge.restart(&self.prosody).unwrap();
+        self.bridge.restart(&self.server).unwrap();
     }
 
     /// The bridge's whole log.
@@ -71,13 +71,13 @@ impl World {
     }
 }
 
-async fn server() -> Prosody {
-    let start = || {
-        let mut spec = ProsodySpec::new(HOST);
+async fn server(kind: Kind) -> Server {
+    let start = move || {
+        let mut spec = ServerSpec::new(HOST).on(kind);
         for name in PEOPLE {
             spec = spec.user(name, &format!("pw-{name}"));
         }
-        Prosody::start_on_loopback(spec).unwrap()
+        Server::start_on_loopback(spec).unwrap()
     };
     tokio::task::spawn_blocking(start).await.unwrap()
 }

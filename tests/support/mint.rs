@@ -72,11 +72,26 @@ struct Route {
 
 /// The same message with a route that `signer` signed and sealed to the bridge.
 pub fn with_route(bundle: &Bundle, bridge: &BridgeCard, signer: &Identity, claim: &Claim<'_>) -> Bytes {
-    let route = seal_route(&bundle.message_digest(), bridge, signer, claim);
+    with_signed_route(bundle, bridge, claim, &sign_route(&bundle.message_digest(), bridge, signer, claim))
+}
+
+/// The same message with a route sealed to the bridge under a signature that was made for something else.
+pub fn with_signed_route(
+    bundle: &Bundle,
+    bridge: &BridgeCard,
+    claim: &Claim<'_>,
+    signature: &[u8; 64],
+) -> Bytes {
+    let route = seal_route(&bundle.message_digest(), bridge, claim, signature);
     with_uplink(bundle, Some(&uplink_data(bridge.domain(), bridge.key(), &route)))
 }
 
-fn seal_route(message: &MessageDigest, bridge: &BridgeCard, signer: &Identity, claim: &Claim<'_>) -> Vec<u8> {
+fn sign_route(
+    message: &MessageDigest,
+    bridge: &BridgeCard,
+    signer: &Identity,
+    claim: &Claim<'_>,
+) -> [u8; 64] {
     let prefixed = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
     let text = [
         context::context("route-author"),
@@ -90,13 +105,21 @@ fn seal_route(message: &MessageDigest, bridge: &BridgeCard, signer: &Identity, c
     ]
     .concat();
     let seed: [u8; 32] = signer.to_secret_bytes()[..32].try_into().unwrap();
-    let signature = ed25519_dalek::SigningKey::from_bytes(&seed).sign(&text);
+    ed25519_dalek::SigningKey::from_bytes(&seed).sign(&text).to_bytes()
+}
+
+fn seal_route(
+    message: &MessageDigest,
+    bridge: &BridgeCard,
+    claim: &Claim<'_>,
+    signature: &[u8; 64],
+) -> Vec<u8> {
     let route = Route {
         author: claim.author.to_owned(),
         recipient: claim.recipient.to_owned(),
         message_id: claim.message_id.0.to_vec(),
         sent_ms: claim.sent_ms,
-        signature: signature.to_bytes().to_vec(),
+        signature: signature.to_vec(),
     }
     .encode_to_vec();
     let mut plaintext = u16::try_from(route.len()).unwrap().to_be_bytes().to_vec();

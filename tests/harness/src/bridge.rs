@@ -9,7 +9,7 @@ use crate::daemon::Daemon;
 use crate::error::{HarnessError, Result};
 use crate::files::{binary, toml_path, toml_string, write_private};
 use crate::place::Place;
-use crate::prosody::Prosody;
+use crate::server::Server;
 use crate::wait::Deadline;
 
 /// From start to the component being logged in.
@@ -31,7 +31,7 @@ pub struct BridgeSpec {
 impl BridgeSpec {
     /// The bridge that `prosody` expects, reaching it at `server`.
     #[must_use]
-    pub fn of(prosody: &Prosody, server: &str) -> Self {
+    pub fn of(prosody: &Server, server: &str) -> Self {
         let spec = prosody.spec();
         Self {
             domain: spec.bridge.clone(),
@@ -66,7 +66,7 @@ impl Bridge {
     ///
     /// # Errors
     /// When the binary is missing, or it is not logged in after 30 s.
-    pub fn start(place: impl Into<Place>, spec: &BridgeSpec, prosody: &Prosody, dir: &Path) -> Result<Self> {
+    pub fn start(place: impl Into<Place>, spec: &BridgeSpec, prosody: &Server, dir: &Path) -> Result<Self> {
         let dir = dir.join("bridge");
         fs::create_dir_all(&dir).map_err(HarnessError::file("create", &dir))?;
         write_private(&dir.join("secret"), &format!("{}\n", spec.secret))?;
@@ -84,13 +84,13 @@ impl Bridge {
     ///
     /// # Errors
     /// As [`Bridge::start`].
-    pub fn restart(&mut self, prosody: &Prosody) -> Result<()> {
+    pub fn restart(&mut self, prosody: &Server) -> Result<()> {
         let before = prosody.component_logins();
         self.daemon.launch()?;
         self.wait_online(prosody, before)
     }
 
-    fn wait_online(&mut self, prosody: &Prosody, before: usize) -> Result<()> {
+    fn wait_online(&mut self, prosody: &Server, before: usize) -> Result<()> {
         self.daemon.wait_ready(START_MAX, || (prosody.component_logins() > before).then_some(()))
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::netns::{Host, Interface, Segment, World};
 use crate::progress::Progress;
-use crate::{Account, Bridge, BridgeSpec, Event, HarnessError, Node, NodeSpec, Prosody, ProsodySpec, Result};
+use crate::{Account, Bridge, BridgeSpec, Event, HarnessError, Node, NodeSpec, Result, Server, ServerSpec};
 
 const DOMAIN: &str = "example.org";
 /// The server's own address, which everybody reaches by a cable of their own.
@@ -44,7 +44,7 @@ pub struct Cast {
     /// Delivers in elaine's name.
     pub bridge: Bridge,
     /// The XMPP server.
-    pub prosody: Prosody,
+    pub prosody: Server,
     /// The hosts and networks, for tests that need more of them.
     pub world: World,
 }
@@ -69,7 +69,7 @@ impl Cast {
         server.ip(&format!("addr add {SERVER}/32 dev lo"))?;
         let seats = seats(&world, &server)?;
         progress.done("network");
-        let prosody = Prosody::start(&server, accounts(&seats, &state.join("prosody")))?;
+        let prosody = Server::start(&server, accounts(&seats, &state.join("prosody")))?;
         progress.done("prosody");
         let spec = BridgeSpec::of(&prosody, &format!("{SERVER}:{}", prosody.component_port()));
         let bridge = Bridge::start(&server, &spec, &prosody, state)?;
@@ -150,13 +150,13 @@ fn password(name: &str) -> String {
     format!("{name}'s password")
 }
 
-fn accounts(seats: &[Seat], state: &Path) -> ProsodySpec {
-    let spec = ProsodySpec::new(DOMAIN).state_dir(state);
+fn accounts(seats: &[Seat], state: &Path) -> ServerSpec {
+    let spec = ServerSpec::new(DOMAIN).state_dir(state);
     seats.iter().map(|seat| seat.host.name()).fold(spec, |spec, name| spec.user(name, &password(name)))
 }
 
 /// Starts the four daemons side by side; each waits until the bridge has its card.
-fn start_all(seats: Vec<Seat>, prosody: &Prosody, state: &Path, progress: &Progress) -> Result<[Actor; 4]> {
+fn start_all(seats: Vec<Seat>, prosody: &Server, state: &Path, progress: &Progress) -> Result<[Actor; 4]> {
     let actors: Result<Vec<Actor>> = thread::scope(|scope| {
         let starting: Vec<_> = seats
             .into_iter()
@@ -173,7 +173,7 @@ fn start_all(seats: Vec<Seat>, prosody: &Prosody, state: &Path, progress: &Progr
     })
 }
 
-fn start(seat: Seat, prosody: &Prosody, state: &Path, progress: &Progress) -> Result<Actor> {
+fn start(seat: Seat, prosody: &Server, state: &Path, progress: &Progress) -> Result<Actor> {
     let Seat { host, internet, platform, street } = seat;
     let name = host.name();
     let account = Account {

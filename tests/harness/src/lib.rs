@@ -1,12 +1,12 @@
 //! Real daemons, servers and network namespaces for whole-program tests and the demo.
 //!
 //! Nothing here imitates a part of the system: hosts are network namespaces, networks are bridges and veth
-//! pairs, the XMPP server is Debian's Prosody, the daemons are the workspace's own binaries. In the order
+//! pairs, the XMPP servers are Debian's Prosody and ejabberd, the daemons are the workspace's own binaries. In the order
 //! in which a test uses them:
 //!
 //! 1. [`require_root!`] skips (or, with `CI` set, fails) where namespaces cannot be made.
 //! 2. [`netns::World`] makes hosts, segments and point-to-point links.
-//! 3. [`prosody::Prosody`] runs a server on a host or on plain loopback.
+//! 3. [`server::Server`] runs one on a host or on plain loopback.
 //! 4. [`node::Node`] is one `pigeond` with its CLI and its events, [`bridge::Bridge`] one `pigeon-bridge`;
 //!    [`daemon::Daemon`] stops, kills and restarts either.
 //! 5. [`watch::Watch`] waits for events, [`wait`] for what has no event.
@@ -26,8 +26,8 @@ pub mod node_spec;
 pub mod place;
 pub mod privilege;
 pub mod progress;
-pub mod prosody;
 pub mod sandbox;
+pub mod server;
 pub mod spawn;
 pub mod wait;
 pub mod watch;
@@ -41,7 +41,7 @@ pub use node::Node;
 pub use node_spec::{Account, NodeSpec};
 pub use place::Place;
 pub use privilege::Privilege;
-pub use prosody::{Prosody, ProsodySpec};
+pub use server::{Kind, Server, ServerSpec};
 pub use spawn::Process;
 pub use wait::Deadline;
 pub use watch::Watch;

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use pigeon_harness::netns::{Host, World};
-use pigeon_harness::{Deadline, Process, Prosody, ProsodySpec, require_root, wait};
+use pigeon_harness::{Deadline, Process, Server, ServerSpec, require_root, wait};
 
 /// Longer than any answer takes; an answer that comes ends the wait.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -198,7 +198,7 @@ fn prosody_serves_other_hosts() {
     let world = World::new();
     let (server, jerry) = (world.host("server").unwrap(), world.host("jerry").unwrap());
     world.cable((&server, "10.9.0.1/30"), (&jerry, "10.9.0.2/30")).unwrap();
-    let prosody = Prosody::start(&server, ProsodySpec::default().user("jerry", "pw")).unwrap();
+    let prosody = Server::start(&server, ServerSpec::default().user("jerry", "pw")).unwrap();
     assert_eq!((prosody.c2s_port(), prosody.component_port()), (5222, 5347));
     let address: SocketAddr = "10.9.0.1:5222".parse().unwrap();
     jerry.run(|| TcpStream::connect_timeout(&address, ANSWER_MAX)).unwrap().unwrap();

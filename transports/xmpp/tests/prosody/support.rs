@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pigeon_harness::{Prosody, ProsodySpec};
+use pigeon_harness::{Server, ServerSpec};
 use pigeon_xmpp::{
     ClientConfig, ClientEvent, ClientHandle, ComponentConfig, ComponentEvent, ComponentHandle, Delivery,
     OfflineReason, Secret, spawn_client, spawn_component,
@@ -19,7 +19,7 @@ pub(crate) const BRIDGE: &str = "bridge.example.org";
 const SECRET: &str = "component-secret";
 
 /// A server with elaine and jerry; `None`, loudly, where there is no Prosody and `CI` is not set.
-pub(crate) fn prosody(change: impl FnOnce(&mut ProsodySpec)) -> Option<Prosody> {
+pub(crate) fn prosody(change: impl FnOnce(&mut ServerSpec)) -> Option<Server> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if !std::env::split_paths(&path).any(|dir| dir.join("prosody").exists()) {
         assert!(
@@ -29,9 +29,9 @@ pub(crate) fn prosody(change: impl FnOnce(&mut ProsodySpec)) -> Option<Prosody> 
         eprintln!("SKIPPED: no Prosody here (apt-get install prosody prosody-modules)");
         return None;
     }
-    let mut spec = ProsodySpec::new("example.org").user("elaine", "pw-elaine").user("jerry", "pw-jerry");
+    let mut spec = ServerSpec::new("example.org").user("elaine", "pw-elaine").user("jerry", "pw-jerry");
     change(&mut spec);
-    Some(Prosody::start_on_loopback(spec).unwrap())
+    Some(Server::start_on_loopback(spec).unwrap())
 }
 
 /// A client's session with its events.
@@ -41,7 +41,7 @@ pub(crate) struct Client {
 }
 
 /// `user`'s account on `server`, with short waits.
-pub(crate) fn account(server: &Prosody, user: &str) -> ClientConfig {
+pub(crate) fn account(server: &Server, user: &str) -> ClientConfig {
     let jid = format!("{user}@example.org");
     let mut config = ClientConfig::new(jid, Secret::new(format!("pw-{user}")), BRIDGE);
     config.server = Some(server.c2s_addr().to_string());
@@ -61,7 +61,7 @@ impl Client {
     }
 
     /// Starts a session and waits until it is online.
-    pub(crate) async fn login(server: &Prosody, user: &str) -> Self {
+    pub(crate) async fn login(server: &Server, user: &str) -> Self {
         let mut client = Self::start(account(server, user));
         assert!(!client.online().await);
         client
@@ -102,7 +102,7 @@ pub(crate) struct Component {
 }
 
 /// The bridge on `server`, with short waits.
-pub(crate) fn component(server: &Prosody) -> ComponentConfig {
+pub(crate) fn component(server: &Server) -> ComponentConfig {
     let mut config = ComponentConfig::new(BRIDGE, Secret::new(SECRET), server.component_addr().to_string());
     config.connect_timeout = PATIENCE;
     config.retry_min = Duration::from_millis(50);
@@ -117,7 +117,7 @@ impl Component {
     }
 
     /// Starts a session and waits until it is online with its privilege.
-    pub(crate) async fn login(server: &Prosody) -> Self {
+    pub(crate) async fn login(server: &Server) -> Self {
         let mut component = Self::start(component(server));
         assert_eq!(component.online().await.as_deref(), Some("urn:xmpp:privilege:2"));
         component
