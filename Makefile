@@ -7,7 +7,8 @@ TEST_THREADS ?= 4
 
 help:
 	@echo "make demo    four nodes, a bridge and a real XMPP server in network namespaces (about a minute after the build)"
-	@echo "             BREAK=bridge or BREAK=carrier kills that piece for good and shows where the messages stop"
+	@echo "             BREAK=bridge or BREAK=carrier kills that piece for good and shows where the messages stop;"
+	@echo "             SERVER=ejabberd plays it on that server"
 	@echo "make test    lint and every test"
 	@echo "make test-vectors  tests/vectors checked by a program in Python"
 	@echo "make test-xmpp     bridge and uplink on real servers, Prosody and ejabberd; each test is named after its server"
@@ -19,7 +20,7 @@ help:
 
 demo: setup-demo
 	$(CARGO) build --locked --bins --examples
-	@BREAK="$(BREAK)" ./target/debug/examples/subway
+	@BREAK="$(BREAK)" SERVER="$(SERVER)" ./target/debug/examples/subway
 
 test: setup-test lint test-vectors
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace --no-fail-fast

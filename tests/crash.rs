@@ -27,7 +27,7 @@ fn crash(cast: &mut Cast, victim: Victim) {
         Victim::Jerry => cast.jerry.node.restart().unwrap(),
         Victim::Bridge => {
             cast.bridge.kill9();
-            cast.bridge.restart(&cast.prosody).unwrap();
+            cast.bridge.restart(&cast.server).unwrap();
         }
     }
 }

@@ -7,9 +7,9 @@ use std::process::{Command, Output};
 
 use pigeon_harness::require_root;
 
-fn demo(broken: &str) -> Output {
+fn demo(broken: &str, server: &str) -> Output {
     let subway = PathBuf::from(env!("CARGO_BIN_EXE_pigeond")).with_file_name("examples").join("subway");
-    Command::new(subway).env("BREAK", broken).output().unwrap()
+    Command::new(subway).env("BREAK", broken).env("SERVER", server).output().unwrap()
 }
 
 fn last_line(output: &Output) -> String {
@@ -23,7 +23,15 @@ fn shown(output: &Output) -> String {
 #[test]
 fn the_story_holds() {
     require_root!();
-    let output = demo("");
+    let output = demo("", "prosody");
+    assert!(output.status.success(), "{}", shown(&output));
+    assert_eq!(last_line(&output), "demo: 4 sent, 4 delivered, 4 receipts, 0 duplicates");
+}
+
+#[test]
+fn the_story_holds_on_ejabberd() {
+    require_root!();
+    let output = demo("", "ejabberd");
     assert!(output.status.success(), "{}", shown(&output));
     assert_eq!(last_line(&output), "demo: 4 sent, 4 delivered, 4 receipts, 0 duplicates");
 }
@@ -31,7 +39,7 @@ fn the_story_holds() {
 #[test]
 fn without_the_bridge_it_fails_and_shows_where() {
     require_root!();
-    let output = demo("bridge");
+    let output = demo("bridge", "prosody");
     assert!(!output.status.success(), "{}", shown(&output));
     assert_eq!(
         last_line(&output),
@@ -44,7 +52,7 @@ fn without_the_bridge_it_fails_and_shows_where() {
 #[test]
 fn without_the_carriers_it_fails_and_shows_where() {
     require_root!();
-    let output = demo("carrier");
+    let output = demo("carrier", "prosody");
     assert!(!output.status.success(), "{}", shown(&output));
     assert_eq!(
         last_line(&output),

@@ -1,8 +1,9 @@
 //! The subway: a message leaves an offline node, is carried by strangers, and arrives as its author's own.
 //!
-//! Real processes in network namespaces of their own: Server, `pigeon-bridge` and four `pigeond`. Run it by
+//! Real processes in network namespaces of their own: an XMPP server, `pigeon-bridge` and four `pigeond`. Run it by
 //! `make demo`, or after `cargo build` by `cargo run --example subway`. `BREAK=bridge` and `BREAK=carrier` kill
 //! that piece for good on the way: the demo then fails, and its table shows where the messages stopped.
+//! `SERVER=ejabberd` takes that one instead of Prosody.
 //! It leaves no process, namespace or file behind.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 use pigeon_harness::Result;
 use pigeon_harness::sandbox::{self, Sandbox};
 
-use pigeon_harness::Cast;
+use pigeon_harness::{Cast, Kind};
 use report::Tally;
 use story::Story;
 
@@ -49,9 +50,19 @@ impl Break {
     }
 }
 
+/// Which XMPP server plays.
+fn server_from_environment() -> std::result::Result<Kind, String> {
+    match std::env::var("SERVER").unwrap_or_default().as_str() {
+        "" | "prosody" => Ok(Kind::Prosody),
+        "ejabberd" => Ok(Kind::Ejabberd),
+        other => Err(format!("SERVER={other}: there is SERVER=prosody and SERVER=ejabberd")),
+    }
+}
+
 fn main() -> ExitCode {
-    let broken = match Break::from_environment() {
-        Ok(broken) => broken,
+    let wishes = Break::from_environment().and_then(|broken| Ok((broken, server_from_environment()?)));
+    let (broken, server) = match wishes {
+        Ok(wishes) => wishes,
         Err(usage) => {
             eprintln!("demo: {usage}");
             return ExitCode::from(USAGE);
@@ -59,7 +70,7 @@ fn main() -> ExitCode {
     };
     let outcome = sandbox::enter("pigeon-demo-").and_then(|sandbox| match sandbox {
         Sandbox::Over(code) => Ok(code),
-        Sandbox::Inside(state) => play(&state, broken),
+        Sandbox::Inside(state) => play(&state, broken, server),
     });
     outcome.unwrap_or_else(|error| {
         eprintln!("demo: {error}");
@@ -68,8 +79,8 @@ fn main() -> ExitCode {
 }
 
 /// Tells the story, then says how it went, from what the daemons themselves know.
-fn play(state: &std::path::Path, broken: Break) -> Result<ExitCode> {
-    let mut cast = Cast::assemble(state)?;
+fn play(state: &std::path::Path, broken: Break, server: Kind) -> Result<ExitCode> {
+    let mut cast = Cast::assemble_on(server, state)?;
     let mut story = Story::new(broken);
     let told = story.tell(&mut cast);
     if let Err(error) = &told {

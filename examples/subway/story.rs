@@ -142,7 +142,7 @@ impl Story {
         let authentic =
             inbox.len() == 3 && inbox.iter().all(|message| text_of(message, "from_identity") == elaine);
         check(authentic, || format!("jerry's inbox is not three messages of elaine's: {inbox:?}"))?;
-        let archive = cast.prosody.archive("jerry");
+        let archive = cast.server.archive("jerry");
         check(archive.matches("elaine@example.org").count() >= 3, || {
             "the server did not see elaine's JID".to_owned()
         })?;

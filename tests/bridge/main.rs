@@ -9,6 +9,7 @@ mod crash;
 mod doubt;
 mod forgery;
 mod gate;
+mod independent;
 mod once;
 mod operations;
 mod registration;
@@ -39,6 +40,9 @@ on_both_servers! {
     crash: a_bridge_killed_at_random_points_loses_nothing_and_repeats_only_what_was_in_doubt;
     doubt: what_was_in_doubt_at_a_kill_is_sent_at_the_next_start_without_being_asked, after_a_cut_connection_carriers_get_their_verdicts_without_uploading_again;
     forgery: forged_by_an_unregistered_key, forged_with_the_key_of_another_account, forged_by_a_new_route_on_anothers_message, forged_by_replaying_a_route_on_another_message, forged_by_resealing_a_route_that_was_for_another_bridge, forged_by_swapping_the_recipient, foreign_hosts_are_refused_and_only_the_proven_author_hears_of_it, what_is_no_bundle_is_refused;
+    independent: the_authors_address_and_id_are_right_for_online_offline_and_archived_recipients,
+        a_sender_forged_by_a_client_registers_nobody,
+        a_forged_acceptance_does_not_reach_the_carrier_and_suppresses_no_mail;
     once: three_carriers_with_the_same_messages_make_one_delivery_of_each, a_stripped_or_re_encoded_uplink_block_makes_no_second_delivery;
     operations: sigterm_stops_it_cleanly_and_the_next_start_goes_on, it_comes_back_when_its_server_does;
     registration: a_registration_binds_a_key_to_an_account_until_it_lapses;

@@ -123,6 +123,11 @@ impl Person {
         self.claims(&self.jid(), recipient, recipient_jid, bridge)
     }
 
+    /// The same with a message id of one's own choice.
+    pub fn writes_with_id(&self, recipient: &Person, id: [u8; 16], bridge: &BridgeCard) -> Sealed {
+        self.seals(&self.jid(), recipient, &recipient.jid(), id, bridge)
+    }
+
     /// The same under any author's name.
     pub fn claims(
         &self,
@@ -133,6 +138,17 @@ impl Person {
     ) -> Sealed {
         let mut message_id = [0; 16];
         System.fill(&mut message_id);
+        self.seals(author, recipient, recipient_jid, message_id, bridge)
+    }
+
+    fn seals(
+        &self,
+        author: &str,
+        recipient: &Person,
+        recipient_jid: &str,
+        message_id: [u8; 16],
+        bridge: &BridgeCard,
+    ) -> Sealed {
         let now_s = now_s();
         let uplink = UplinkDraft {
             bridge,

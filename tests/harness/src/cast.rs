@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::netns::{Host, Interface, Segment, World};
 use crate::progress::Progress;
-use crate::{Account, Bridge, BridgeSpec, Event, HarnessError, Node, NodeSpec, Result, Server, ServerSpec};
+use crate::{
+    Account, Bridge, BridgeSpec, Event, HarnessError, Kind, Node, NodeSpec, Result, Server, ServerSpec,
+};
 
 const DOMAIN: &str = "example.org";
 /// The server's own address, which everybody reaches by a cable of their own.
@@ -44,7 +46,7 @@ pub struct Cast {
     /// Delivers in elaine's name.
     pub bridge: Bridge,
     /// The XMPP server.
-    pub prosody: Server,
+    pub server: Server,
     /// The hosts and networks, for tests that need more of them.
     pub world: World,
 }
@@ -58,24 +60,33 @@ struct Seat {
 }
 
 impl Cast {
-    /// Starts everything and waits until each node is registered with the bridge. State goes below `state`.
+    /// [`Cast::assemble_on`] Prosody.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn assemble(state: &Path) -> Result<Self> {
+        Self::assemble_on(Kind::Prosody, state)
+    }
+
+    /// Starts everything around a server of this kind and waits until each node is registered with the bridge. State
+    /// goes below `state`.
     ///
     /// # Errors
     /// When something does not start, or is not registered in 40 s.
-    pub fn assemble(state: &Path) -> Result<Self> {
+    pub fn assemble_on(kind: Kind, state: &Path) -> Result<Self> {
         let progress = Progress::new("starting", STEPS);
         let world = World::new();
-        let server = world.host("server")?;
-        server.ip(&format!("addr add {SERVER}/32 dev lo"))?;
-        let seats = seats(&world, &server)?;
+        let host = world.host("server")?;
+        host.ip(&format!("addr add {SERVER}/32 dev lo"))?;
+        let seats = seats(&world, &host)?;
         progress.done("network");
-        let prosody = Server::start(&server, accounts(&seats, &state.join("prosody")))?;
-        progress.done("prosody");
-        let spec = BridgeSpec::of(&prosody, &format!("{SERVER}:{}", prosody.component_port()));
-        let bridge = Bridge::start(&server, &spec, &prosody, state)?;
+        let server = Server::start(&host, accounts(&seats, &state.join("server")).on(kind))?;
+        progress.done(kind.name());
+        let spec = BridgeSpec::of(&server, &format!("{SERVER}:{}", server.component_port()));
+        let bridge = Bridge::start(&host, &spec, &server, state)?;
         progress.done("pigeon-bridge");
-        let [elaine, kramer, newman, jerry] = start_all(seats, &prosody, state, &progress)?;
-        Ok(Self { elaine, kramer, newman, jerry, bridge, prosody, world })
+        let [elaine, kramer, newman, jerry] = start_all(seats, &server, state, &progress)?;
+        Ok(Self { elaine, kramer, newman, jerry, bridge, server, world })
     }
 
     /// All four.
@@ -156,12 +167,10 @@ fn accounts(seats: &[Seat], state: &Path) -> ServerSpec {
 }
 
 /// Starts the four daemons side by side; each waits until the bridge has its card.
-fn start_all(seats: Vec<Seat>, prosody: &Server, state: &Path, progress: &Progress) -> Result<[Actor; 4]> {
+fn start_all(seats: Vec<Seat>, server: &Server, state: &Path, progress: &Progress) -> Result<[Actor; 4]> {
     let actors: Result<Vec<Actor>> = thread::scope(|scope| {
-        let starting: Vec<_> = seats
-            .into_iter()
-            .map(|seat| scope.spawn(move || start(seat, prosody, state, progress)))
-            .collect();
+        let starting: Vec<_> =
+            seats.into_iter().map(|seat| scope.spawn(move || start(seat, server, state, progress))).collect();
         starting
             .into_iter()
             .map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -173,15 +182,15 @@ fn start_all(seats: Vec<Seat>, prosody: &Server, state: &Path, progress: &Progre
     })
 }
 
-fn start(seat: Seat, prosody: &Server, state: &Path, progress: &Progress) -> Result<Actor> {
+fn start(seat: Seat, server: &Server, state: &Path, progress: &Progress) -> Result<Actor> {
     let Seat { host, internet, platform, street } = seat;
     let name = host.name();
     let account = Account {
         jid: format!("{name}@{DOMAIN}"),
         password: password(name),
-        server: format!("{SERVER}:{}", prosody.c2s_port()),
-        ca_file: prosody.ca_file(),
-        bridge: prosody.spec().bridge.clone(),
+        server: format!("{SERVER}:{}", server.c2s_port()),
+        ca_file: server.ca_file(),
+        bridge: server.spec().bridge.clone(),
     };
     let node = Node::start(&host, &NodeSpec::new(name).account(account), state)?;
     progress.done(name);
