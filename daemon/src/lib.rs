@@ -5,6 +5,7 @@
 pub mod api;
 pub mod battery;
 pub mod bridge;
+pub mod carriage;
 pub mod cli;
 pub mod clock;
 pub mod config;

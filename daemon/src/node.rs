@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::Service;
 use crate::api::socket::{Guard, Socket, SocketError};
 use crate::battery;
+use crate::carriage::Carriage;
 use crate::clock::{Clock, mono_ms};
 use crate::config::{CarryFor, Config};
 use crate::connectivity;
@@ -114,8 +115,15 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
     let neighbours = Neighbours::default();
     let transports = Arc::new(Transports::new());
     let notices = Notices { events: events.clone(), mailbox: mailbox.clone() };
-    let workers =
-        Workers { opener, uplink, transports: transports.clone(), neighbours: neighbours.clone(), notices };
+    let carriage = Carriage::default();
+    let workers = Workers {
+        carriage: carriage.clone(),
+        opener,
+        uplink,
+        transports: transports.clone(),
+        neighbours: neighbours.clone(),
+        notices,
+    };
     let core = Core::new(core_config(&config), seed());
     let shell = Shell::new(core, store.clone(), clock.clone(), workers, inputs.clone());
     let shell = tokio::spawn({
@@ -168,6 +176,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
         events,
         neighbours,
         transports,
+        carriage,
         uplink: uplink_state,
         clock,
         recovery,

@@ -17,6 +17,7 @@ use pigeon_store::{Store, StoreError, Transaction};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::carriage::Carriage;
 use crate::clock::{Clock, mono_ms};
 use crate::input::{Commit, Input, UplinkCommand};
 use crate::links::{LinkHandle, spawn_link};
@@ -40,6 +41,8 @@ pub struct Workers {
     pub neighbours: Neighbours,
     /// For `pigeon watch` and the log.
     pub notices: Notices,
+    /// For `pigeon status`.
+    pub carriage: Carriage,
 }
 
 /// The shell around one core.
@@ -82,6 +85,7 @@ impl Shell {
                 () = tokio::time::sleep(deadline) => self.handle(CoreEvent::Timer),
             }
         }
+        self.handle(CoreEvent::Stopping);
         for link in self.links.values() {
             link.close(GoodbyeReason::Shutdown);
         }
@@ -156,10 +160,16 @@ impl Shell {
     }
 
     fn handle(&mut self, event: CoreEvent) {
-        let actions = self.core.handle(self.clock.now(), event, &self.store);
+        let now = self.clock.now();
+        let actions = self.core.handle(now, event, &self.store);
         for action in actions {
             self.carry_out(action);
         }
+        self.workers.carriage.set(
+            self.core.counters(),
+            self.core.carriage_open(now),
+            self.core.looked_ms(now),
+        );
     }
 
     fn carry_out(&mut self, action: Action) {

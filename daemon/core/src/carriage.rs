@@ -7,6 +7,7 @@ use pigeon_proto::DeclineReason;
 
 use crate::catalog::{PoolUsage, Usage};
 use crate::config::{CarryFor, CoreConfig, Rates};
+use crate::counters::Day;
 use crate::entry::Pool;
 use crate::event::ContactId;
 
@@ -109,6 +110,21 @@ impl Carriage {
         let same_day = now_ms.saturating_sub(self.day_since_ms) < DAY_MS;
         let left = self.day.bytes < config.daily_bytes && self.day.bundles < config.daily_bundles;
         config.carry == CarryFor::All && (!same_day || left)
+    }
+
+    /// The day so far.
+    pub(crate) fn day(&self, now_ms: u64) -> Day {
+        Day { taken: self.day, elapsed_ms: now_ms.saturating_sub(self.day_since_ms), wall_s: 0 }
+    }
+
+    /// Goes on with a day that was counted before a restart, and after which `off_ms` have passed as far as is known.
+    pub(crate) fn continue_day(&mut self, now_ms: u64, day: Day, off_ms: u64) {
+        let elapsed_ms = day.elapsed_ms.saturating_add(off_ms);
+        if elapsed_ms < DAY_MS {
+            self.day = day.taken;
+            // Before this machine started, as a rule: what cannot be said lengthens the day.
+            self.day_since_ms = now_ms.saturating_sub(elapsed_ms);
+        }
     }
 
     /// Whether carriage is open, if that was not said yet.

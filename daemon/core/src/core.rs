@@ -9,14 +9,16 @@ use crate::action::Action;
 use crate::carriage::Carriage;
 use crate::catalog::{Catalog, CatalogResult};
 use crate::clock::Clock;
-use crate::commits::Commits;
+use crate::commits::{Commits, Then};
 use crate::config::CoreConfig;
 use crate::context::Context;
+use crate::counters::Counters;
 use crate::energy::Energy;
 use crate::entry::Pool;
 use crate::event::{ContactLink, Event, LinkId, Now};
 use crate::expiry::Expiry;
 use crate::fault::{Fault, Faults};
+use crate::ledger::Ledger;
 use crate::mailbox::OpenQueue;
 use crate::neighbours::Neighbours;
 use crate::notice::Notice;
@@ -64,6 +66,10 @@ pub struct Core {
     pub(crate) uplink: Uplink,
     pub(crate) expiry: Expiry,
     pub(crate) energy: Energy,
+    pub(crate) ledger: Ledger,
+    pub(crate) counters: Counters,
+    /// As they were written last.
+    pub(crate) counters_kept: Counters,
     pub(crate) opening: OpenQueue,
     pub(crate) own_tags: BTreeSet<Tag>,
     pub(crate) contacts: Vec<ContactLink>,
@@ -106,6 +112,9 @@ impl Core {
             uplink: Uplink::default(),
             expiry: Expiry::default(),
             energy: Energy::default(),
+            ledger: Ledger::default(),
+            counters: Counters::default(),
+            counters_kept: Counters::default(),
             opening: OpenQueue::default(),
             own_tags: BTreeSet::new(),
             contacts: Vec::new(),
@@ -225,6 +234,16 @@ impl Core {
                 self.energy.set_battery(cx.now.mono_ms, battery);
                 Ok(())
             }
+            Event::Stopping => {
+                let mut ops = Vec::new();
+                self.keep_counters(cx, &mut ops);
+                self.keep_ledger(&mut ops);
+                self.record_running_time(cx, &mut ops, 0);
+                if !ops.is_empty() {
+                    self.commits.submit(cx.out, ops, Then::Nothing);
+                }
+                Ok(())
+            }
             Event::Timer => Ok(()),
         }
     }
@@ -236,6 +255,7 @@ impl Core {
         if let Some(bytes) = cx.catalog.state(quality::STATE_KEY)? {
             self.quality = Quality::from_bytes(&bytes);
         }
+        self.load_counters(cx)?;
         if let Some(bytes) = cx.catalog.state(tombstones::STATE_KEY)? {
             self.tombstones.load_owed(&bytes);
         }

@@ -63,6 +63,8 @@ pub struct Entry {
     pub at_bridge: bool,
     /// The bridge refused it: it is not uploaded again.
     pub refused_by_bridge: bool,
+    /// Own mail that this node itself brought to its recipient, as far as the recipient's node says.
+    pub brought: bool,
     /// What the mailbox said, where a tag of ours matched.
     pub opened: Opened,
 }
@@ -84,6 +86,7 @@ impl Entry {
             moves: 0,
             at_bridge: false,
             refused_by_bridge: false,
+            brought: false,
             opened: Opened::No,
         }
     }
@@ -95,7 +98,8 @@ impl Entry {
             | u8::from(self.at_bridge) << 1
             | u8::from(self.refused_by_bridge) << 2
             | u8::from(self.giver.is_some()) << 3
-            | u8::from(self.received_wall_s.is_some()) << 4;
+            | u8::from(self.received_wall_s.is_some()) << 4
+            | u8::from(self.brought) << 5;
         out.extend([VERSION, flags, self.copies, self.pool.to_byte(), self.hops, self.moves]);
         out.push(self.opened.to_byte());
         out.extend(self.best_quality.to_be_bytes());
@@ -117,7 +121,7 @@ impl Entry {
         if version != VERSION {
             return Err(EntryError::Version { found: version });
         }
-        if flags >= 1 << 5 {
+        if flags >= 1 << 6 {
             return Err(EntryError::Value { field: "flags", found: flags });
         }
         let best_quality = u16::from_be_bytes(reader.take()?);
@@ -142,6 +146,7 @@ impl Entry {
             moves,
             at_bridge: flags & 1 << 1 != 0,
             refused_by_bridge: flags & 1 << 2 != 0,
+            brought: flags & 1 << 5 != 0,
             opened: Opened::from_byte(opened)?,
         })
     }
@@ -246,6 +251,7 @@ mod tests {
             moves: 2,
             at_bridge: true,
             refused_by_bridge: true,
+            brought: true,
             opened: Opened::NotOurs,
         }
     }

@@ -197,6 +197,8 @@ pub enum Event {
     },
     /// What the platform says of the battery; `None` where there is none. Without this event there is none.
     Battery(Option<Battery>),
+    /// The program is about to end: what is only written now and then is written now.
+    Stopping,
     /// [`crate::Core::next_deadline_ms`] has passed. Harmless at any other time.
     Timer,
 }

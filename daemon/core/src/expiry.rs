@@ -70,7 +70,10 @@ impl Core {
             more |= self.forget_tombstones(cx, wall_s, &mut ops)?;
         }
         self.expire_aged(cx, &mut ops)?;
-        self.record_running_time(cx, &mut ops);
+        self.keep_counters(cx, &mut ops);
+        if self.record_running_time(cx, &mut ops, RUN_RECORD_S) {
+            self.keep_ledger(&mut ops);
+        }
         if !ops.is_empty() {
             self.commits.submit(cx.out, ops, Then::Nothing);
         }
@@ -119,12 +122,20 @@ impl Core {
         Ok(())
     }
 
-    fn record_running_time(&mut self, cx: &Context<'_>, ops: &mut Vec<StoreOp>) {
+    /// Records the running time when so many seconds have passed since the last record, and says whether.
+    pub(crate) fn record_running_time(
+        &mut self,
+        cx: &Context<'_>,
+        ops: &mut Vec<StoreOp>,
+        every_s: u64,
+    ) -> bool {
         let run_s = self.clock.run_s(cx.now);
-        if run_s >= self.expiry.recorded_s + RUN_RECORD_S {
+        let due = run_s >= self.expiry.recorded_s + every_s;
+        if due {
             self.expiry.recorded_s = run_s;
             ops.push(StoreOp::SetState { key: STATE_KEY.into(), value: run_s.to_be_bytes().to_vec() });
         }
+        due
     }
 }
 

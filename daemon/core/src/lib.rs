@@ -9,13 +9,14 @@
 //!    ├────────┴─► reveal · mailbox · uplink · expiry · eviction · energy · writes   handlers: `impl Core`
 //!    │                 │
 //!    ├─► commits (writes on their way, seen before the catalog)
-//!    ├─► neighbours · carriage · tombstones · partials · quality · policy · clock · random · context
+//!    ├─► neighbours · carriage · ledger · tombstones · partials · quality · policy · clock · random · context
 //!    │                 memories with limits of their own, none knows the core
 //!    └─► event · action · notice · entry · catalog · memory · config  the vocabulary
 //! ```
 //!
 //! A session's state is in memory only; everything that decides behaviour after a restart is in the catalog:
-//! the [`Entry`] of each bundle, takers, tombstones, and three small states (`quality`, `reveals`, `run`).
+//! the [`Entry`] of each bundle, takers, tombstones, and five small states (`quality`, `reveals`, `run`, `counters`,
+//! `ledger`).
 //!
 //! Copies. A hand-over is promised (reserved in the session), sent, `Stored` by the taker with zero copies,
 //! spent durably, and only then granted. At each step a lost frame or a crash loses copies at worst, so the
@@ -26,10 +27,12 @@ mod clock;
 mod commits;
 mod context;
 mod core;
+mod counters;
 mod energy;
 mod eviction;
 mod expiry;
 mod fault;
+mod ledger;
 mod mailbox;
 mod neighbours;
 mod partials;
@@ -55,6 +58,7 @@ pub use action::{Action, RemovalReason, StoreOp};
 pub use catalog::{BundleMeta, Catalog, CatalogError, CatalogResult, PoolUsage, Usage};
 pub use config::{CarryFor, CoreConfig, Rates, Reachable};
 pub use core::Core;
+pub use counters::{Counters, Traffic};
 pub use energy::{Battery, Windows};
 pub use entry::{Entry, Opened, Pool};
 pub use event::{
@@ -74,8 +78,11 @@ pub mod limits {
     pub use crate::entry::{COPIES_AT_BIRTH, HOPS_MAX};
     pub use crate::eviction::{EVICT_MAX, RECIPIENT_RESERVE_BYTES, SCAN_MAX};
     pub use crate::expiry::{BATCH_MAX, CHECK_MS};
+    pub use crate::ledger::LEDGER_MAX;
     pub use crate::mailbox::{OPEN_QUEUE_MAX, OPENING_MAX};
-    pub use crate::neighbours::{BACKOFF_MS, DIALS_MAX, SIGHTINGS_MAX, WAIT_MS};
+    pub use crate::neighbours::{
+        BACKOFF_MS, DIALS_MAX, SESSION_EVERY_MS, SESSIONS_MAX, SIGHTINGS_MAX, WAIT_MS,
+    };
     pub use crate::partials::{PARTIAL_BYTES_MAX, PARTIALS_MAX};
     pub use crate::session::{
         CANDIDATES_MAX, DEFERRED_MAX, GRANTS_MAX, HAVE_MAX, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, INCOMING_MAX,

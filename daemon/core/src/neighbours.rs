@@ -29,6 +29,12 @@ pub(crate) const FIRST_SEEN_MAX: usize = 4096;
 /// A node key is a newcomer for this long.
 pub(crate) const NEWCOMER_MS: u64 = 3_600_000;
 
+/// A node is not dialled again sooner than this after the last session began, unless that one was cut short or there
+/// is news since.
+pub const SESSION_EVERY_MS: u64 = 10_000;
+/// Sessions that one node key may begin in that time, whoever dials; news on its side comes as another dial.
+pub const SESSIONS_MAX: u32 = 8;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
@@ -50,6 +56,21 @@ pub(crate) struct Neighbours {
     sightings: BTreeMap<PeerId, Sighting>,
     linked: BTreeSet<NodeKey>,
     first_seen: BTreeMap<NodeKey, u64>,
+    met: BTreeMap<NodeKey, Met>,
+    /// The latest news for anybody.
+    news_ms: Option<u64>,
+}
+
+/// The last sessions with a node.
+#[derive(Debug, Clone, Copy)]
+struct Met {
+    /// Begin of the window in which sessions are counted.
+    since_ms: u64,
+    count: u32,
+    /// Begin of the last one.
+    began_ms: u64,
+    /// Its end, if everything was said.
+    done_ms: Option<u64>,
 }
 
 impl Neighbours {
@@ -79,6 +100,50 @@ impl Neighbours {
         let wait_ms = backoff_ms(sighting.failures);
         sighting.failures = sighting.failures.saturating_add(1);
         sighting.state = State::Due { at_ms: now_ms + random.around(wait_ms, wait_ms / 5) };
+    }
+
+    /// There is something that neighbours have not heard of yet.
+    pub(crate) fn news(&mut self, now_ms: u64) {
+        self.news_ms = Some(now_ms);
+    }
+
+    /// A session begins; false where this node key has begun too many lately.
+    pub(crate) fn may_begin(&mut self, now_ms: u64, node: NodeKey) -> bool {
+        if self.met.len() >= FIRST_SEEN_MAX && !self.met.contains_key(&node) {
+            self.met.retain(|_, met| now_ms.saturating_sub(met.began_ms) < SESSION_EVERY_MS);
+        }
+        if self.met.len() >= FIRST_SEEN_MAX && !self.met.contains_key(&node) {
+            return false;
+        }
+        let fresh = Met { since_ms: now_ms, count: 0, began_ms: now_ms, done_ms: None };
+        let met = self.met.entry(node).or_insert(fresh);
+        if now_ms.saturating_sub(met.since_ms) >= SESSION_EVERY_MS {
+            (met.since_ms, met.count) = (now_ms, 0);
+        }
+        met.count = met.count.saturating_add(1);
+        let allowed = met.count <= SESSIONS_MAX;
+        if allowed {
+            (met.began_ms, met.done_ms) = (now_ms, None);
+        }
+        allowed
+    }
+
+    /// A session has ended with everything said.
+    pub(crate) fn all_said(&mut self, now_ms: u64, node: NodeKey) {
+        if let Some(met) = self.met.get_mut(&node) {
+            met.done_ms = Some(now_ms);
+        }
+    }
+
+    /// When a node may be dialled that asked for `at_ms`.
+    fn dial_ms(&self, node: Option<NodeKey>, at_ms: u64) -> u64 {
+        let Some(met) = node.and_then(|node| self.met.get(&node)) else { return at_ms };
+        match met.done_ms {
+            Some(done_ms) if self.news_ms.is_none_or(|news_ms| news_ms <= done_ms) => {
+                at_ms.max(met.began_ms + SESSION_EVERY_MS)
+            }
+            _ => at_ms,
+        }
     }
 
     /// A link is up; `peer` is the sighting it belongs to, where that is known.
@@ -113,16 +178,17 @@ impl Neighbours {
     /// Sightings to dial now.
     pub(crate) fn due(&mut self, now_ms: u64, random: &mut Random) -> Vec<PeerId> {
         self.give_up(now_ms, random);
-        let mut free = DIALS_MAX.saturating_sub(self.dialling());
-        let mut dials = Vec::new();
-        for (peer, sighting) in &mut self.sightings {
-            let State::Due { at_ms } = sighting.state else { continue };
-            if at_ms > now_ms || free == 0 {
-                continue;
+        let free = DIALS_MAX.saturating_sub(self.dialling());
+        let is_due = |sighting: &Sighting| match sighting.state {
+            State::Due { at_ms } => self.dial_ms(sighting.node, at_ms) <= now_ms,
+            _ => false,
+        };
+        let due = self.sightings.iter().filter(|(_, sighting)| is_due(sighting));
+        let dials: Vec<PeerId> = due.take(free).map(|(peer, _)| peer.clone()).collect();
+        for peer in &dials {
+            if let Some(sighting) = self.sightings.get_mut(peer) {
+                sighting.state = State::Dialling { until_ms: now_ms + DIAL_TIMEOUT_MS };
             }
-            sighting.state = State::Dialling { until_ms: now_ms + DIAL_TIMEOUT_MS };
-            free -= 1;
-            dials.push(peer.clone());
         }
         dials
     }
@@ -149,7 +215,7 @@ impl Neighbours {
         let full = self.dialling() >= DIALS_MAX;
         let times = self.sightings.values().filter_map(|sighting| match sighting.state {
             State::Idle => None,
-            State::Due { at_ms } => (!full).then_some(at_ms),
+            State::Due { at_ms } => (!full).then_some(self.dial_ms(sighting.node, at_ms)),
             State::Dialling { until_ms } => Some(until_ms),
         });
         times.min()
@@ -238,6 +304,26 @@ mod tests {
         neighbours.up(now_ms, Some(&peer("a")), NodeKey([1; 32]));
         neighbours.down(now_ms, &mut random, NodeKey([1; 32]), true);
         assert!(neighbours.next_ms().unwrap() <= now_ms + 1200);
+    }
+
+    #[test]
+    fn a_node_is_met_again_after_a_while_or_with_news() {
+        let (mut neighbours, mut random) = seeded();
+        let node = NodeKey([1; 32]);
+        let meet = |neighbours: &mut Neighbours, random: &mut Random, now_ms| {
+            neighbours.seen(now_ms, random, peer("a"), true);
+            assert!(neighbours.may_begin(now_ms, node));
+            neighbours.up(now_ms, Some(&peer("a")), node);
+            neighbours.all_said(now_ms + 1, node);
+            neighbours.down(now_ms + 1, random, node, true);
+            neighbours.next_ms().unwrap()
+        };
+        assert_eq!(meet(&mut neighbours, &mut random, 0), SESSION_EVERY_MS);
+        neighbours.news(500);
+        assert!(neighbours.next_ms().unwrap() < 2_000);
+        assert!(meet(&mut neighbours, &mut random, 20_000) >= 20_000 + SESSION_EVERY_MS);
+        let count = (0..100).filter(|_| neighbours.may_begin(60_000, node)).count();
+        assert_eq!(count, SESSIONS_MAX as usize, "whoever dials");
     }
 
     #[test]

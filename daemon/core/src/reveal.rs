@@ -91,6 +91,11 @@ impl Core {
             if let Some(meta) = cx.catalog.meta(id)? {
                 expires_s = expires_s.max(meta.expires_s + SKEW_S);
                 uplink |= meta.has_uplink;
+                if source != Source::Author
+                    && let Some(entry) = self.entry(cx, id)?
+                {
+                    self.counters.arrived(&entry, meta.size);
+                }
             }
         }
         if expires_s == 0 {
@@ -127,6 +132,7 @@ impl Core {
     /// Tells everybody on a link, later neighbours, and the bridge if we owe it.
     pub(crate) fn publish(&mut self, cx: &mut Context<'_>, reveal: Reveal, except: Option<LinkId>) {
         self.tombstones.note_recent(reveal);
+        self.neighbours.news(cx.now.mono_ms);
         for (link, session) in &self.sessions {
             self.tombstones.has_been_told(session.info.node);
             if Some(*link) != except {

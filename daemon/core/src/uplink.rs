@@ -183,6 +183,13 @@ impl Core {
         });
         // Its delivery may have become known first: then there is nothing left to mark.
         let Some(mut entry) = self.entry(cx, &bundle)? else { return Ok(()) };
+        if accepted
+            && entry.pool == Pool::Own
+            && !(entry.at_bridge || entry.brought)
+            && let Some(meta) = cx.catalog.meta(&bundle)?
+        {
+            self.counters.brought(meta.size);
+        }
         entry.at_bridge |= accepted;
         entry.refused_by_bridge |= !accepted;
         self.update(cx, bundle, entry);

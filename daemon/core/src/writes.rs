@@ -7,7 +7,7 @@ use crate::catalog::{BundleMeta, CatalogResult};
 use crate::commits::{Answered, Then};
 use crate::context::Context;
 use crate::core::Core;
-use crate::entry::Entry;
+use crate::entry::{Entry, Pool};
 use crate::event::{CommitFailure, LinkId, Token};
 use crate::notice::Notice;
 use crate::trouble::Flow;
@@ -69,6 +69,7 @@ impl Core {
             self.opening.push(bundle);
             self.pump_openings(cx)?;
         }
+        self.counters.took(Pool::Own, meta.size);
         self.make_room_for_own(cx)?;
         self.energy.news(cx.now.mono_ms, meta.has_uplink);
         self.announce(cx, bundle, &meta, None);
@@ -87,6 +88,7 @@ impl Core {
         for link in links {
             self.list_news(cx, link, meta.tag);
         }
+        self.neighbours.news(cx.now.mono_ms);
         self.renew(bundle, except);
     }
 

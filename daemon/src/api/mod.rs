@@ -17,6 +17,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::carriage::Carriage;
 use crate::clock::{Clock, mono_ms};
 use crate::config::Config;
 use crate::events::EventLog;
@@ -48,6 +49,8 @@ pub struct Service {
     pub neighbours: Neighbours,
     /// Transports.
     pub transports: Arc<Transports>,
+    /// What was carried.
+    pub carriage: Carriage,
     /// The account.
     pub uplink: UplinkState,
     /// Time.
@@ -268,6 +271,7 @@ impl Pigeon for Service {
             inbox_unread: unread as u64,
             bundles: usage.own.bundles + usage.contacts.bundles + usage.strangers.bundles,
             recovery: self.recovery.clone(),
+            carriage: Some(self.carriage.get()),
         }))
     }
 

@@ -90,8 +90,10 @@ messages! {
     NeighboursReply { neighbours }
     StatusReply {
         version, name, identity, node_key, uptime_s, clock, uplink, transports, outbox_waiting, inbox_unread,
-        bundles, recovery,
+        bundles, recovery, carriage,
     }
+    Traffic { messages, bytes }
+    Carriage { open, own, others, sent_direct, sent_via_pigeons, delivered_by_pigeons, looked_s }
     Uplink { jid, state, problem, bridge, registered }
     TransportStatus { name, state, problem }
     Event { seq, time_ms, kind, bundle_id, message_id, peer, copies, hops, detail, contact }
@@ -116,7 +118,7 @@ mod tests {
                 .to_owned()
                 + r#""clock":"","uplink":{"jid":"elaine@subway","state":"","problem":"","bridge":"","#
                 + r#""registered":false},"transports":[{"name":"","state":"","problem":""}],"#
-                + r#""outbox_waiting":0,"inbox_unread":0,"bundles":0,"recovery":""}"#
+                + r#""outbox_waiting":0,"inbox_unread":0,"bundles":0,"recovery":"","carriage":null}"#
         );
     }
 

@@ -14,6 +14,13 @@ use crate::trouble::{Flow, Trouble};
 impl Core {
     pub(crate) fn link_up(&mut self, cx: &mut Context<'_>, info: LinkInfo) -> Flow {
         let (link, node, now_ms) = (info.link, info.node, cx.now.mono_ms);
+        if !self.neighbours.may_begin(now_ms, node) {
+            cx.out.push(Action::Close { link, reason: GoodbyeReason::Limit });
+            if let Some(peer) = &info.peer {
+                self.neighbours.failed(now_ms, &mut self.random, peer);
+            }
+            return Ok(());
+        }
         self.neighbours.up(now_ms, info.peer.as_ref(), node);
         self.energy.met(now_ms);
         if let Some(clock_s) = info.clock_s {
@@ -61,6 +68,9 @@ impl Core {
         let node = session.info.node;
         if !self.sessions.values().any(|other| other.info.node == node) {
             let useful = session.phase == Phase::Exchange;
+            if session.all_said() {
+                self.neighbours.all_said(cx.now.mono_ms, node);
+            }
             self.neighbours.down(cx.now.mono_ms, &mut self.random, node, useful);
             self.energy.met(cx.now.mono_ms);
             cx.notice(Notice::NeighbourDown { node });

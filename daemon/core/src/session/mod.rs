@@ -38,6 +38,7 @@ use crate::carriage::Giver;
 use crate::context::Context;
 use crate::core::Core;
 use crate::event::{ContactId, LinkId, LinkInfo, Role};
+use crate::ledger::Party;
 use crate::trouble::{Flow, Trouble};
 
 pub use candidates::{CANDIDATES_MAX, RETRY_MS};
@@ -176,6 +177,15 @@ impl Session {
             || self.incoming.values().any(Incoming::is_receiving)
     }
 
+    /// Nothing was left to offer or to take.
+    fn all_said(&self) -> bool {
+        self.phase == Phase::Exchange
+            && self.direct.is_empty()
+            && self.candidates.is_empty()
+            && self.outgoing.is_empty()
+            && self.incoming.is_empty()
+    }
+
     /// Before the peer is asked for something: a link may have been silent for hours, since there was nothing to say.
     fn asks(&mut self, now_ms: u64) {
         if !self.waits() {
@@ -218,6 +228,12 @@ impl Core {
             Frame::Stored { bundle } => self.on_stored(cx, link, bundle),
             Frame::Granted { bundle, copies } => self.on_granted(cx, link, bundle, copies),
         }
+    }
+
+    /// Whose account in the ledger a neighbour's is.
+    pub(crate) fn party(&self, node: NodeKey) -> Party {
+        let session = self.sessions.values().find(|session| session.info.node == node);
+        session.and_then(|session| session.contact).map_or(Party::Node(node), Party::Contact)
     }
 
     pub(crate) fn giver(&self, cx: &Context<'_>, session: &Session) -> Giver {

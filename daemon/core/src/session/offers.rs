@@ -13,8 +13,10 @@ use crate::core::Core;
 use crate::entry::{Entry, HOPS_MAX, Opened};
 use crate::event::LinkId;
 use crate::fault::Fault;
+use crate::ledger::Party;
 use crate::notice::Notice;
 use crate::policy::Give;
+use crate::quality;
 use crate::trouble::{Flow, Trouble};
 
 /// Bundles offered or sent on one link and not yet answered.
@@ -68,13 +70,40 @@ impl Session {
 impl Core {
     /// Offers whatever may be offered on the links where something has changed.
     pub(crate) fn pump_all(&mut self, cx: &mut Context<'_>) {
-        while let Some(link) = self.dirty.pop_first() {
-            if let Err(trouble) = self.pump(cx, link) {
-                if let Trouble::Catalog(error) = &trouble {
-                    cx.notice(Notice::StorageProblem { reason: error.to_string() });
-                }
-                self.close(cx, link, pigeon_proto::GoodbyeReason::Limit);
+        while !self.dirty.is_empty() {
+            for link in self.in_order_of_service(cx) {
+                self.pump_or_close(cx, link);
             }
+        }
+    }
+
+    /// Contacts first, then who has carried most for us.
+    fn in_order_of_service(&mut self, cx: &Context<'_>) -> Vec<LinkId> {
+        let mut links: Vec<LinkId> = std::mem::take(&mut self.dirty).into_iter().collect();
+        if links.len() < 2 {
+            return links;
+        }
+        let time_s = quality::time_s(cx.now);
+        let rank =
+            |link: &LinkId| match self.sessions.get(link).map(|session| (session.contact, session.info.node))
+            {
+                Some((Some(contact), _)) => (0, self.ledger.balance(time_s, Party::Contact(contact))),
+                Some((None, node)) => (1, self.ledger.balance(time_s, Party::Node(node))),
+                None => (2, 0.0),
+            };
+        links.sort_by(|a, b| {
+            let ((a_class, a_balance), (b_class, b_balance)) = (rank(a), rank(b));
+            a_class.cmp(&b_class).then(b_balance.total_cmp(&a_balance)).then(a.cmp(b))
+        });
+        links
+    }
+
+    fn pump_or_close(&mut self, cx: &mut Context<'_>, link: LinkId) {
+        if let Err(trouble) = self.pump(cx, link) {
+            if let Trouble::Catalog(error) = &trouble {
+                cx.notice(Notice::StorageProblem { reason: error.to_string() });
+            }
+            self.close(cx, link, pigeon_proto::GoodbyeReason::Limit);
         }
     }
 

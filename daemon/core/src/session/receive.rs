@@ -115,6 +115,7 @@ impl Core {
             moves: offer.moves,
             at_bridge: false,
             refused_by_bridge: false,
+            brought: false,
             opened: Opened::No,
         }
     }
@@ -145,6 +146,11 @@ impl Core {
             }
         }
         cx.notice(Notice::Taken { bundle: id, node, copies: 0, hops: entry.hops });
+        if !self.own_tags.contains(&meta.tag) {
+            self.counters.took(entry.pool, meta.size);
+            let party = self.party(node);
+            self.ledger.debit(quality::time_s(cx.now), party, meta.size);
+        }
         self.reconsider(cx, id)?;
         if let Some(reveal) = self.tombstone(cx, &meta.commitment)? {
             // Its delivery became known while it was being written.
@@ -190,6 +196,7 @@ impl Core {
     ) -> Flow {
         if let Some(entry) = self.entry(cx, &bundle)? {
             cx.notice(Notice::Taken { bundle, node, copies, hops: entry.hops });
+            self.neighbours.news(cx.now.mono_ms);
             self.renew(bundle, None);
         }
         Ok(())

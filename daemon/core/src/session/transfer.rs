@@ -7,6 +7,7 @@ use crate::action::StoreOp;
 use crate::commits::Then;
 use crate::context::Context;
 use crate::core::Core;
+use crate::entry::Pool;
 use crate::event::LinkId;
 use crate::fault::Fault;
 use crate::notice::Notice;
@@ -96,7 +97,7 @@ impl Core {
         session.retries = 0;
         if outgoing.copies == 0 {
             cx.notice(Notice::DeliveredDirect { bundle: id, node });
-            return Ok(());
+            return self.brought(cx, id, outgoing.size);
         }
         // It may have been killed while it was on its way.
         let Some(mut entry) = self.entry(cx, &id)? else { return Ok(()) };
@@ -104,11 +105,28 @@ impl Core {
         if copies == 0 {
             return Ok(());
         }
+        self.counters.handed_over(&entry, outgoing.size);
+        let party = self.party(node);
+        self.ledger.credit(quality::time_s(cx.now), party, outgoing.size);
         if !self.has_fault(Fault::BudgetNotHalved) {
             entry.copies -= copies;
         }
         let ops = vec![StoreOp::Update { id, entry }, StoreOp::AddTaker { id, taker: node }];
         self.commits.submit(cx.out, ops, Then::Spent { link, node, bundle: id, copies });
+        Ok(())
+    }
+
+    /// A recipient's node holds it. Whether it opens it is another matter: only r is proof.
+    fn brought(&mut self, cx: &mut Context<'_>, id: BundleId, size: u32) -> Flow {
+        if let Some(mut entry) =
+            self.entry(cx, &id)?.filter(|entry| entry.pool == Pool::Own && !entry.brought)
+        {
+            if !entry.at_bridge {
+                self.counters.brought(size);
+            }
+            entry.brought = true;
+            self.update(cx, id, entry);
+        }
         Ok(())
     }
 

@@ -2,10 +2,10 @@
 
 use pigeon_bundle::BundleId;
 use pigeon_core::limits::SILENCE_MS;
-use pigeon_core::{CarryFor, ContactId, ContactLink, CoreConfig, Event, Rates};
+use pigeon_core::{CarryFor, ContactId, ContactLink, Core, CoreConfig, Entry, Event, Rates, StoreOp};
 use pigeon_proto::{DeclineReason, Frame};
 
-use crate::support::pool::{MESSAGES, RECIPIENTS};
+use crate::support::pool::{MESSAGES, RECIPIENTS, WALL_S};
 use crate::world::{World, instant};
 
 /// Rounds of waiting after which everything must have been taken.
@@ -119,6 +119,90 @@ fn hello_says_when_the_days_share_is_used_up() {
     assert_eq!((open(&world), world.carriage.last()), (false, Some(&(1, false))));
     world.advance(24 * 3_600_000);
     assert_eq!((open(&world), world.carriage.last()), (true, Some(&(1, true))));
+}
+
+#[test]
+fn who_has_carried_for_us_is_served_first() {
+    for helper in [1, 2] {
+        let mut world = World::new(4);
+        // One of the two has carried something for node 0.
+        let first = world.submit(0, 0, 0);
+        let link = world.link(0, helper);
+        world.cut(link);
+        let spent = Entry { copies: 0, ..Entry::own(0, Some(WALL_S)) };
+        world.nodes[0].catalog.apply(&[StoreOp::Update { id: first, entry: spent }]);
+        for node in [1, 2] {
+            world.link(0, node);
+        }
+        // Node 0 is granted two copies: one is to be given on.
+        let id = world.submit(3, 1, 0);
+        let entry = Entry { copies: 4, ..Entry::own(0, Some(WALL_S)) };
+        world.nodes[3].catalog.apply(&[StoreOp::Update { id, entry }]);
+        // Its lists are answered before the grant is written, so that both links wait for the same thing.
+        world.hold_commits = true;
+        world.link(3, 0);
+        for node in [0, 3, 0] {
+            let (token, ops) = world.nodes[node].commits.pop_front().unwrap();
+            world.nodes[node].catalog.apply(&ops);
+            world.event(node, Event::Committed { token, result: Ok(()) });
+        }
+        world.hold_commits = false;
+        world.settle();
+        let expected = if helper == 1 { [Some(1), Some(1), None] } else { [Some(1), None, Some(1)] };
+        assert_eq!(world.copies(&id)[..3], expected);
+    }
+}
+
+#[test]
+fn what_was_done_is_counted_and_survives_a_restart() {
+    let traffic = |world: &World, node: usize| {
+        let counters = world.nodes[node].core.counters();
+        [
+            counters.carried_own,
+            counters.carried_for_others,
+            counters.sent_direct,
+            counters.sent_via_pigeons,
+            counters.delivered_by_pigeons,
+        ]
+        .map(|traffic| traffic.messages)
+    };
+    let mut world = World::new(4);
+    world.listens(2, 2);
+    world.submit(0, 2, 0);
+    let to_pigeon = world.link(0, 1);
+    assert_eq!((traffic(&world, 0), traffic(&world, 1)), ([1, 0, 0, 1, 0], [0, 1, 0, 0, 0]));
+    world.link(1, 2);
+    assert_eq!(traffic(&world, 0), [1, 0, 0, 1, 1], "its tombstone came back over the pigeon");
+    assert_eq!(traffic(&world, 2), [0; 5], "what is for us is not carried");
+    world.cut(to_pigeon);
+    world.submit(0, 2, 1);
+    world.submit(0, 1, 1);
+    world.link(0, 2);
+    assert_eq!(traffic(&world, 0)[2..], [1, 2, 1], "brought by itself, and the other handed over");
+    world.event(0, Event::UplinkUp);
+    let (_, last) = world.uploads.pop().unwrap_or_else(|| panic!("nothing is uploaded"));
+    for _ in 0..2 {
+        world.event(0, Event::Verdict { bundle: last, accepted: true });
+    }
+    let counted = world.nodes[0].core.counters();
+    world.event(0, Event::Stopping);
+    world.nodes[0].core = Core::new(instant(), [9; 32]);
+    world.event(0, Event::Started);
+    assert_eq!(world.nodes[0].core.counters(), counted);
+}
+
+#[test]
+fn the_days_share_is_counted_over_a_restart() {
+    let config = CoreConfig { daily_bundles: 1, ..instant() };
+    let mut world = World::with(2, &config);
+    world.submit(0, 0, 0);
+    world.link(0, 1);
+    world.event(1, Event::Stopping);
+    world.nodes[1].core = Core::new(config, [9; 32]);
+    world.event(1, Event::Started);
+    assert_eq!(world.carriage.last(), Some(&(1, false)), "a restart is no new day");
+    world.advance(24 * 3_600_000);
+    assert_eq!(world.carriage.last(), Some(&(1, true)));
 }
 
 /// Silence counts from the question, not from the last word of a talk that had ended.

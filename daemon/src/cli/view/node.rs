@@ -1,12 +1,12 @@
 //! The node: who it is, how it does, whom it meets, what happens.
 
 use pigeon_proto::api::{
-    Event, IdentityReply, Neighbour, NeighboursReply, StatusReply, TransportStatus, Uplink,
+    Carriage, Event, IdentityReply, Neighbour, NeighboursReply, StatusReply, Traffic, TransportStatus, Uplink,
 };
 
 use super::super::error::CliError;
 use super::super::output::Out;
-use super::super::text::{count, one_line, or_dash, short};
+use super::super::text::{count, one_line, or_dash, short, size};
 use super::super::time::{rfc3339, span};
 
 /// Who this node is.
@@ -52,6 +52,9 @@ pub(in super::super) fn status(out: &mut Out, reply: &StatusReply) -> Result<(),
         ("inbox", format!("{} unread", reply.inbox_unread)),
         ("store", count(reply.bundles, "bundle", "bundles")),
     ]);
+    if let Some(carriage) = &reply.carriage {
+        pairs.extend(counters(carriage));
+    }
     if !reply.recovery.is_empty() {
         pairs.push(("recovered", reply.recovery.clone()));
     }
@@ -76,6 +79,24 @@ pub(in super::super) fn event(out: &mut Out, event: &Event) -> Result<(), CliErr
         }
     }
     out.line(&line)
+}
+
+/// What was carried in the life of this node.
+fn counters(carriage: &Carriage) -> [(&'static str, String); 7] {
+    let traffic = |traffic: Option<Traffic>| {
+        let traffic = traffic.unwrap_or_default();
+        format!("{}, {}", count(traffic.messages, "message", "messages"), size(traffic.bytes))
+    };
+    let open = if carriage.open { "open to strangers" } else { "closed to strangers" };
+    [
+        ("carriage", open.to_owned()),
+        ("own mail", traffic(carriage.own)),
+        ("sent directly", traffic(carriage.sent_direct)),
+        ("sent by pigeon", traffic(carriage.sent_via_pigeons)),
+        ("pigeons brought", traffic(carriage.delivered_by_pigeons)),
+        ("carried", format!("{} for others", traffic(carriage.others))),
+        ("looked for", format!("{} for neighbours", span(carriage.looked_s))),
+    ]
 }
 
 fn uplink(uplink: &Uplink) -> String {
