@@ -33,6 +33,7 @@ mod ids;
 mod introduction;
 mod one_time;
 mod padding;
+mod pickup;
 mod prekey;
 mod random;
 mod route;
@@ -67,6 +68,10 @@ pub use one_time::{
     OneTimeStock,
 };
 pub use padding::{CONTENT_MAX, STEPS};
+pub use pickup::{
+    PICKUP_LIFETIME_MAX_S, PICKUP_REQUEST_MAX, PICKUP_TAGS_MAX, PICKUP_TOKEN_MAX, Pickup, PickupError,
+    PickupRequest, PickupTerms, open_pickup, seal_pickup,
+};
 pub use prekey::{
     PREKEY_KEEP_S, PREKEY_LIFETIME_S, PREKEY_ROTATE_S, PREKEYS_MAX, Prekey, PrekeyError, PrekeyRing,
 };

@@ -20,6 +20,7 @@ pub use content::{
 };
 pub use frame::{
     Accept, Auth, COPIES_PER_OFFER_MAX, DeclineReason, Frame, FrameError, GoodbyeReason, Hello,
-    MAC8_LIST_MAX, MAC16_LIST_MAX, Offer, PROTOCOL_VERSION, REVEAL_LIST_MAX, SEGMENT_DATA_MAX, TAG_LIST_MAX,
+    MAC8_LIST_MAX, MAC16_LIST_MAX, Offer, PICKUP_DOMAIN_MAX, PROTOCOL_VERSION, PickupToken, REVEAL_LIST_MAX,
+    SEGMENT_DATA_MAX, TAG_LIST_MAX,
 };
 pub use framing::{FRAME_SIZE_MAX, Framer, FramingError, encode_into};

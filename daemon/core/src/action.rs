@@ -1,7 +1,7 @@
 //! Everything the core asks of the shell.
 
 use pigeon_bundle::{Bundle, BundleId, Commitment, NodeKey, Reveal};
-use pigeon_proto::{Frame, GoodbyeReason};
+use pigeon_proto::{Frame, GoodbyeReason, PickupToken};
 
 use crate::energy::Windows;
 use crate::entry::Entry;
@@ -60,6 +60,20 @@ pub enum Action {
     Carriage {
         /// It is.
         open: bool,
+    },
+    /// Let the mailbox make a token by which this neighbour can fetch our mail. Answered by `TokenIssued`, or not at all.
+    IssueToken {
+        /// The link to the neighbour.
+        link: LinkId,
+        /// Its node key.
+        carrier: NodeKey,
+    },
+    /// Keep a neighbour's token and hand it in when its bridge can be reached. What it brings comes as `Fetched`.
+    KeepToken {
+        /// Our node key on that link, to which the token is made out.
+        own: NodeKey,
+        /// The token.
+        token: PickupToken,
     },
     /// For people and tests: what happened.
     Notice(Notice),

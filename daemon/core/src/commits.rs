@@ -22,6 +22,8 @@ pub(crate) enum Then {
     Spent { link: LinkId, node: NodeKey, bundle: BundleId, copies: u8 },
     /// A tombstone and what it kills: tried again if the write fails.
     Killed { reveal: Reveal, source: Source },
+    /// A neighbour's mail was fetched from the bridge: it may be listed.
+    Fetched { bundle: BundleId },
     /// Granted copies are counted: they may be given on.
     Gained { node: NodeKey, bundle: BundleId, copies: u8 },
 }

@@ -1,5 +1,7 @@
 //! What the operator of a node may choose.
 
+use crate::pickup::Whom;
+
 /// Who may be told our tags in clear, so that carriers can count how often they meet us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reachable {
@@ -72,6 +74,12 @@ pub struct CoreConfig {
     pub rates: Rates,
     /// Who may be told our tags.
     pub reachable: Reachable,
+    /// Which neighbours may fetch our mail from the bridge while we cannot.
+    pub pickup_ask: Whom,
+    /// For which neighbours we fetch.
+    pub pickup_fetch: Whom,
+    /// The way to the bridge must have been gone for this long before neighbours are asked, in milliseconds.
+    pub pickup_wait_ms: u64,
 }
 
 impl Default for CoreConfig {
@@ -86,6 +94,9 @@ impl Default for CoreConfig {
             battery_min_percent: 15,
             rates: Rates::default(),
             reachable: Reachable::Nobody,
+            pickup_ask: Whom::Nobody,
+            pickup_fetch: Whom::Nobody,
+            pickup_wait_ms: 60_000,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pigeon_bundle::{BundleId, Commitment, Reveal, Tag};
-use pigeon_proto::GoodbyeReason;
+use pigeon_proto::{Frame, GoodbyeReason};
 
 use crate::action::Action;
 use crate::carriage::Carriage;
@@ -23,6 +23,7 @@ use crate::mailbox::OpenQueue;
 use crate::neighbours::Neighbours;
 use crate::notice::Notice;
 use crate::partials::Partials;
+use crate::pickup::Pickups;
 use crate::policy::{Policy, SprayAndFocus};
 use crate::quality::{self, Quality};
 use crate::random::Random;
@@ -64,6 +65,7 @@ pub struct Core {
     pub(crate) quality: Quality,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) uplink: Uplink,
+    pub(crate) pickups: Pickups,
     pub(crate) expiry: Expiry,
     pub(crate) energy: Energy,
     pub(crate) ledger: Ledger,
@@ -110,6 +112,7 @@ impl Core {
             quality: Quality::default(),
             policy,
             uplink: Uplink::default(),
+            pickups: Pickups::default(),
             expiry: Expiry::default(),
             energy: Energy::default(),
             ledger: Ledger::default(),
@@ -152,6 +155,7 @@ impl Core {
             self.neighbours.next_ms(),
             self.tombstones.next_due_ms(),
             self.uplink.next_ms(),
+            self.pickup_next_ms(),
             self.expiry.next_ms(),
             self.energy.next_ms(),
             sessions,
@@ -227,6 +231,7 @@ impl Core {
             Event::UplinkDown => {
                 self.uplink.down();
                 self.energy.look_again(cx.now.mono_ms);
+                self.pickups.away(cx.now.mono_ms);
                 Ok(())
             }
             Event::Verdict { bundle, accepted } => self.verdict(cx, bundle, accepted),
@@ -244,12 +249,21 @@ impl Core {
                 }
                 Ok(())
             }
+            Event::TokenIssued { link, token } => {
+                if let Some(session) = self.sessions.get(&link) {
+                    cx.notice(Notice::TokenGiven { node: session.info.node });
+                    cx.send(link, Frame::PickupToken(token));
+                }
+                Ok(())
+            }
+            Event::Fetched { bundle } => self.fetched(cx, bundle),
             Event::Timer => Ok(()),
         }
     }
 
     fn start(&mut self, cx: &mut Context<'_>) -> Flow {
         self.energy.start(cx.now.mono_ms);
+        self.pickups.away(cx.now.mono_ms);
         let run_before_s = self.expiry.start(cx)?;
         self.clock.start(cx.now, run_before_s);
         if let Some(bytes) = cx.catalog.state(quality::STATE_KEY)? {
@@ -277,6 +291,7 @@ impl Core {
             self.learn(cx, reveal, source)?;
         }
         self.silent_sessions(cx)?;
+        self.pump_pickups(cx);
         self.expire(cx)?;
         self.pace_discovery(cx)?;
         self.pump_uplink(cx)

@@ -1,7 +1,7 @@
 //! Everything that can happen to a node, as the shell tells it to the core.
 
-use pigeon_bundle::{BundleId, NodeKey, Reveal, Tag};
-use pigeon_proto::Frame;
+use pigeon_bundle::{Bundle, BundleId, NodeKey, Reveal, Tag};
+use pigeon_proto::{Frame, PickupToken};
 
 use crate::energy::Battery;
 
@@ -199,6 +199,18 @@ pub enum Event {
     Battery(Option<Battery>),
     /// The program is about to end: what is only written now and then is written now.
     Stopping,
+    /// Answer to an `IssueToken`; none comes where there is no account or no bridge.
+    TokenIssued {
+        /// On which link.
+        link: LinkId,
+        /// For the neighbour at its other end.
+        token: PickupToken,
+    },
+    /// A bridge handed this out for a token that a neighbour gave us.
+    Fetched {
+        /// The checked bundle.
+        bundle: Bundle,
+    },
     /// [`crate::Core::next_deadline_ms`] has passed. Harmless at any other time.
     Timer,
 }

@@ -36,6 +36,7 @@ mod ledger;
 mod mailbox;
 mod neighbours;
 mod partials;
+mod pickup;
 mod quality;
 mod random;
 mod reveal;
@@ -68,6 +69,7 @@ pub use event::{
 pub use fault::Fault;
 pub use memory::MemoryCatalog;
 pub use notice::Notice;
+pub use pickup::Whom;
 
 /// Named limits, for status pages and tests.
 pub mod limits {
@@ -84,6 +86,7 @@ pub mod limits {
         BACKOFF_MS, DIALS_MAX, SESSION_EVERY_MS, SESSIONS_MAX, SIGHTINGS_MAX, WAIT_MS,
     };
     pub use crate::partials::{PARTIAL_BYTES_MAX, PARTIALS_MAX};
+    pub use crate::pickup::{TOKEN_AGAIN_MS, TOKENS_GIVEN_MAX, TOKENS_PER_LINK_MAX};
     pub use crate::session::{
         CANDIDATES_MAX, DEFERRED_MAX, GRANTS_MAX, HAVE_MAX, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, INCOMING_MAX,
         LINKS_MAX, LIST_MAX, QUALITY_REFUSALS_MAX, REACHABLE_MAX, RETRY_MS, SEGMENT_SIZE, SILENCE_MS,

@@ -95,6 +95,21 @@ pub enum Notice {
         /// Which rule.
         reason: String,
     },
+    /// A neighbour was given a token to fetch our mail.
+    TokenGiven {
+        /// Who.
+        node: NodeKey,
+    },
+    /// A neighbour gave us a token to fetch its mail.
+    TokenTaken {
+        /// Who.
+        node: NodeKey,
+    },
+    /// A neighbour's mail was fetched from the bridge, and is durable.
+    Fetched {
+        /// Which bundle.
+        bundle: BundleId,
+    },
     /// The store could not be read or written; what was going on was abandoned.
     StorageProblem {
         /// What failed.

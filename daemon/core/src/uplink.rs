@@ -82,6 +82,7 @@ impl Core {
     pub(crate) fn uplink_up(&mut self, cx: &mut Context<'_>) -> Flow {
         self.energy.look_again(cx.now.mono_ms);
         self.uplink = Uplink { up: true, scan: Scan::Own(None), ..Uplink::default() };
+        self.pickups.back();
         self.quality.uplink_window(quality::time_s(cx.now));
         let value = self.quality.to_bytes();
         let op = StoreOp::SetState { key: quality::STATE_KEY.into(), value };

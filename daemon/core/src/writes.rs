@@ -31,6 +31,7 @@ impl Core {
             Then::Nothing | Then::Killed { .. } => Ok(()),
             Then::Taken { link, node, bundle } => self.taken(cx, link, node, bundle),
             Then::Spent { link, node, bundle, copies } => self.spent(cx, link, node, bundle, copies),
+            Then::Fetched { bundle } => self.fetched_durably(cx, bundle),
             Then::Gained { node, bundle, copies } => self.gained(cx, node, bundle, copies),
         }
     }
@@ -48,7 +49,8 @@ impl Core {
                 self.tombstones.write_again(cx.now.mono_ms, reveal, source);
                 Ok(())
             }
-            Then::Nothing | Then::Gained { .. } => Ok(()),
+            // The bridge keeps it until its recipient has it.
+            Then::Nothing | Then::Gained { .. } | Then::Fetched { .. } => Ok(()),
         }
     }
 

@@ -13,7 +13,7 @@ use pigeon_core::{
     Action, BundleMeta, Catalog, CatalogError, CatalogResult, CoreConfig, Entry, Event, LinkId, LinkInfo,
     MemoryCatalog, Notice, PoolUsage, Role, StoreOp, Usage,
 };
-use pigeon_proto::{Accept, DeclineReason, Frame, GoodbyeReason, Offer};
+use pigeon_proto::{Accept, DeclineReason, Frame, GoodbyeReason, Offer, PickupToken};
 use proptest::prelude::*;
 use support::node::Node;
 use support::pool::{message, pool};
@@ -113,6 +113,11 @@ fn any_frame() -> impl Strategy<Value = Frame> {
         8 => (any_id(), 0..4_u8).prop_map(|(bundle, copies)| Frame::Granted { bundle, copies }),
         2 => prop::collection::vec(any::<[u8; 16]>().prop_map(Tag), 0..20)
             .prop_map(|tags| Frame::Reachable { tags, last: true }),
+        2 => any::<u64>().prop_map(|expires_s| Frame::PickupToken(PickupToken {
+            domain: "b".into(),
+            token: b"t".as_slice().into(),
+            expires_s,
+        })),
     ]
 }
 

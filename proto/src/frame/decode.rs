@@ -1,12 +1,13 @@
 //! From a peer's bytes to checked frames: every limit is held here.
 
 use bytes::{Buf, Bytes};
-use pigeon_bundle::{BundleId, NodeKey, Reveal, Tag};
+use pigeon_bundle::{BundleId, NodeKey, PICKUP_TOKEN_MAX, Reveal, Tag};
 use prost::Message;
 
 use super::{
     Accept, Auth, BUNDLE_SIZE_MAX, COPIES_PER_OFFER_MAX, DeclineReason, Frame, GoodbyeReason, Hello,
-    MAC8_LIST_MAX, MAC16_LIST_MAX, Offer, REVEAL_LIST_MAX, SEGMENT_DATA_MAX, TAG_LIST_MAX, lists,
+    MAC8_LIST_MAX, MAC16_LIST_MAX, Offer, PICKUP_DOMAIN_MAX, PickupToken, REVEAL_LIST_MAX, SEGMENT_DATA_MAX,
+    TAG_LIST_MAX, lists,
 };
 use crate::FRAME_SIZE_MAX;
 use crate::wire::link;
@@ -145,6 +146,10 @@ impl Frame {
             Self::Accept(accept) => offset(frame, accept.offset),
             Self::Segment { offset: start, data, .. } => segment(frame, *start, data),
             Self::Granted { copies: given, .. } => copies(frame, *given),
+            Self::PickupToken(token) => {
+                range(frame, "length of domain", token.domain.len() as u64, 1, PICKUP_DOMAIN_MAX as u64)?;
+                range(frame, "size of token", token.token.len() as u64, 1, PICKUP_TOKEN_MAX as u64)
+            }
             Self::Hello(_)
             | Self::Auth(_)
             | Self::Goodbye(_)
@@ -173,6 +178,7 @@ pub(super) fn name(number: u8) -> &'static str {
         14 => "Stored",
         15 => "Granted",
         16 => "Reachable",
+        17 => "PickupToken",
         _ => "unknown",
     }
 }
@@ -228,6 +234,11 @@ fn decode_body(number: u8, body: Bytes) -> Result<Frame, FrameError> {
             let list: link::Reachable = read(frame, body)?;
             let tags = lists::cut(frame, &list.tags, TAG_LIST_MAX, Tag)?;
             Ok(Frame::Reachable { tags, last: list.last })
+        }
+        17 => {
+            let token: link::PickupToken = read(frame, body)?;
+            let link::PickupToken { domain, token, expires_s } = token;
+            Ok(Frame::PickupToken(PickupToken { domain, token, expires_s }))
         }
         number => Err(FrameError::Unknown { number }),
     }

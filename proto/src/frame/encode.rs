@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
-use super::{Accept, Auth, Frame, Hello, Offer, lists};
+use super::{Accept, Auth, Frame, Hello, Offer, PickupToken, lists};
 use crate::wire::link;
 
 impl Frame {
@@ -48,6 +48,10 @@ impl Frame {
             Self::Reachable { tags, last } => {
                 message(number, &link::Reachable { tags: lists::join(tags), last: *last })
             }
+            Self::PickupToken(PickupToken { domain, token, expires_s }) => message(
+                number,
+                &link::PickupToken { domain: domain.clone(), token: token.clone(), expires_s: *expires_s },
+            ),
         }
     }
 }

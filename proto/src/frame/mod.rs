@@ -28,6 +28,9 @@ pub const TAG_LIST_MAX: usize = 4_000;
 /// Most bytes of a bundle in one segment: a frame less the room that number, id, offset and heads need.
 pub const SEGMENT_DATA_MAX: usize = crate::FRAME_SIZE_MAX - 64;
 
+/// Longest bridge domain in a [`PickupToken`], bytes.
+pub const PICKUP_DOMAIN_MAX: usize = pigeon_bundle::DOMAIN_MAX;
+
 /// Most bytes of a bundle's fixed form.
 const BUNDLE_SIZE_MAX: u64 = pigeon_bundle::BUNDLE_SIZE_MAX as u64;
 
@@ -81,6 +84,24 @@ pub struct Accept {
     pub quality: u16,
     /// Begin here: what lies before arrived in an earlier contact. Below `BUNDLE_SIZE_MAX`.
     pub offset: u32,
+}
+
+/// A recipient's leave to fetch what waits for it at a bridge, made out to the node key at the other end of the link.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PickupToken {
+    /// The bridge's domain, 1 to [`PICKUP_DOMAIN_MAX`] bytes.
+    pub domain: String,
+    /// Sealed to the bridge; 1 to `PICKUP_TOKEN_MAX` bytes.
+    pub token: Bytes,
+    /// End of the token, Unix seconds.
+    pub expires_s: u64,
+}
+
+/// Nothing of it belongs in a log.
+impl std::fmt::Debug for PickupToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PickupToken").field("token", &self.token.len()).finish_non_exhaustive()
+    }
 }
 
 /// One frame, checked.
@@ -172,6 +193,8 @@ pub enum Frame {
         /// Closes the list.
         last: bool,
     },
+    /// 17: leave to fetch the sender's mail.
+    PickupToken(PickupToken),
 }
 
 impl Frame {
@@ -195,6 +218,7 @@ impl Frame {
             Self::Stored { .. } => 14,
             Self::Granted { .. } => 15,
             Self::Reachable { .. } => 16,
+            Self::PickupToken(_) => 17,
         }
     }
 

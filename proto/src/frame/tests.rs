@@ -45,7 +45,12 @@ fn snapshots() -> Vec<(Frame, String)> {
         (Frame::Stored { bundle: ID }, format!("0e0a20{id}")),
         (Frame::Granted { bundle: ID, copies: 2 }, format!("0f0a20{id}1002")),
         (Frame::Reachable { tags: vec![Tag([7; 16])], last: true }, format!("100a10{}1001", "07".repeat(16))),
+        (Frame::PickupToken(token(b"sealed")), "110a03622e681206736561 6c656418 80a4a7da06".replace(' ', "")),
     ]
+}
+
+fn token(sealed: &'static [u8]) -> PickupToken {
+    PickupToken { domain: "b.h".into(), token: Bytes::from_static(sealed), expires_s: 1_800_000_000 }
 }
 
 #[test]
@@ -57,7 +62,7 @@ fn every_frame_has_these_bytes() {
     }
     let mut numbers: Vec<u8> = snapshots().iter().map(|(frame, _)| frame.number()).collect();
     numbers.dedup();
-    assert_eq!(numbers, (1..=16).collect::<Vec<u8>>(), "a snapshot of every frame");
+    assert_eq!(numbers, (1..=17).collect::<Vec<u8>>(), "a snapshot of every frame");
 }
 
 #[test]
@@ -82,7 +87,7 @@ fn what_is_outside_the_format_is_refused() {
     let frame = "Offer";
     assert_eq!(decode_hex(""), Err(FrameError::Empty));
     assert_eq!(decode_hex("00"), Err(FrameError::Unknown { number: 0 }));
-    assert_eq!(decode_hex("11"), Err(FrameError::Unknown { number: 17 }));
+    assert_eq!(decode_hex("12"), Err(FrameError::Unknown { number: 18 }));
     assert!(matches!(decode_hex("0d0aff"), Err(FrameError::Malformed { frame: "Segment", .. })));
     assert_eq!(decode_hex("030806"), Err(FrameError::Reason { frame: "Goodbye", code: 6 }));
     assert_eq!(decode_hex(&format!("0c0a20{id}")), Err(FrameError::Reason { frame: "Decline", code: 0 }));
@@ -145,6 +150,19 @@ fn lists_at_their_limits_fit_a_frame_and_one_more_is_refused() {
         assert_eq!(over.check(), refused.clone().map(drop));
         assert_eq!(Frame::decode(over.encode()), refused);
     }
+}
+
+#[test]
+fn tokens_end_where_their_limits_are() {
+    let check = |domain: usize, sealed: usize| {
+        let token = PickupToken { domain: "d".repeat(domain), token: vec![1; sealed].into(), expires_s: 1 };
+        let frame = Frame::PickupToken(token);
+        assert_eq!(frame.check().is_ok(), Frame::decode(frame.encode()).is_ok());
+        frame.check().is_ok()
+    };
+    let (domain_max, sealed_max) = (PICKUP_DOMAIN_MAX, pigeon_bundle::PICKUP_TOKEN_MAX);
+    assert!(check(1, 1) && check(domain_max, sealed_max));
+    assert!(!check(0, 1) && !check(1, 0) && !check(domain_max + 1, 1) && !check(1, sealed_max + 1));
 }
 
 #[test]
@@ -221,6 +239,13 @@ fn any_frame() -> impl Strategy<Value = Frame> {
         any_list().prop_map(|(tags, last)| {
             Frame::Reachable { tags: tags.into_iter().map(Tag).collect(), last }
         }),
+        ("[a-z]{1,150}", prop::collection::vec(any::<u8>(), 1..600), any::<u64>()).prop_map(
+            |(domain, token, expires_s)| Frame::PickupToken(PickupToken {
+                domain,
+                token: token.into(),
+                expires_s
+            })
+        ),
     ]
 }
 

@@ -40,10 +40,12 @@ pub use component::{
     spawn_component,
 };
 pub use limits::{
-    BODY_BYTES_MAX, BUNDLE_BYTES_MAX, CARD_BYTES_MAX, REVEALS_MAX, STANZA_BYTES_MAX, VERDICT_BYTES_MAX,
+    BODY_BYTES_MAX, BUNDLE_BYTES_MAX, CARD_BYTES_MAX, PICKUP_BYTES_MAX, REVEALS_MAX, STANZA_BYTES_MAX,
+    VERDICT_BYTES_MAX,
 };
 pub use reason::OfflineReason;
 pub use secret::Secret;
 pub use stanza::StanzaError;
 pub use stanza::delivery::Delivery;
 pub use stanza::error::Condition;
+pub use stanza::iq::PickedUp;

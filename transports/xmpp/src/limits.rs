@@ -31,6 +31,9 @@ pub const REVEALS_MAX: usize = 64;
 /// Largest signed card in an IQ, bytes: the text form has at most 4,096 characters (docs/wire-format.md section 2).
 pub const CARD_BYTES_MAX: usize = 4_096;
 
+/// Largest request for a delegated pick-up, bytes (docs/wire-format.md section 10).
+pub const PICKUP_BYTES_MAX: usize = 4_272;
+
 /// Largest verdict, bytes: 3 fields of 32 to 64 bytes, a code and a time leave room to grow.
 pub const VERDICT_BYTES_MAX: usize = 1_024;
 

@@ -53,7 +53,7 @@ impl Core {
             decline(cx, link, id, reason);
             return Ok(());
         }
-        if self.receiving(&id) {
+        if self.is_receiving(&id) {
             if let Some(session) = self.sessions.get_mut(&link) {
                 session.deferred.push(offer);
             }
@@ -100,7 +100,7 @@ impl Core {
     }
 
     /// Somebody is sending it, or it is being written.
-    fn receiving(&self, id: &BundleId) -> bool {
+    pub(crate) fn is_receiving(&self, id: &BundleId) -> bool {
         self.commits.arriving(id) || self.sessions.values().any(|session| session.incoming.contains_key(id))
     }
 

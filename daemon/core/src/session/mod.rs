@@ -117,6 +117,8 @@ pub(crate) struct Session {
     deferred: Vec<Offer>,
     /// Stored for this peer, with the copies it offered.
     grants: BTreeMap<BundleId, u8>,
+    /// Tokens of delegated pick-up that the peer has given on this link.
+    pub(crate) tokens_taken: u32,
 }
 
 impl Session {
@@ -152,6 +154,7 @@ impl Session {
             incoming: BTreeMap::new(),
             deferred: Vec::new(),
             grants: BTreeMap::new(),
+            tokens_taken: 0,
         }
     }
 
@@ -219,6 +222,10 @@ impl Core {
             Frame::Pull { macs } => self.on_pull(cx, link, &macs),
             Frame::Reachable { tags, .. } => {
                 self.on_reachable(cx, link, &tags);
+                Ok(())
+            }
+            Frame::PickupToken(token) => {
+                self.on_pickup_token(cx, link, token);
                 Ok(())
             }
             Frame::Offer(offer) => self.on_offer(cx, link, offer),

@@ -6,6 +6,7 @@ mod carriage;
 mod delivery;
 mod energy;
 mod hand_over;
+mod pickup;
 mod rules;
 #[path = "../support/mod.rs"]
 mod support;

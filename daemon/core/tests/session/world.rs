@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use pigeon_bundle::{BundleId, Reveal};
+use pigeon_bundle::{BundleId, NodeKey, Reveal};
 use pigeon_core::{Action, Catalog, CoreConfig, Event, LinkId, LinkInfo, Notice, PeerId, Role, Windows};
-use pigeon_proto::Frame;
+use pigeon_proto::{Frame, PickupToken};
 
 use crate::support::node::Node;
 use crate::support::pool::{message, pool};
@@ -23,6 +23,8 @@ pub struct World {
     pub uploads: Vec<(usize, BundleId)>,
     pub told_bridge: Vec<(usize, Reveal)>,
     pub dials: Vec<(usize, PeerId)>,
+    pub tokens_wanted: Vec<(usize, LinkId, NodeKey)>,
+    pub tokens_kept: Vec<(usize, PickupToken)>,
     pub frames: Vec<(usize, Frame)>,
     pub carriage: Vec<(usize, bool)>,
     pub windows: Vec<(usize, Windows)>,
@@ -52,6 +54,8 @@ impl World {
             uploads: Vec::new(),
             told_bridge: Vec::new(),
             dials: Vec::new(),
+            tokens_wanted: Vec::new(),
+            tokens_kept: Vec::new(),
             frames: Vec::new(),
             carriage: Vec::new(),
             windows: Vec::new(),
@@ -95,6 +99,8 @@ impl World {
                 }
                 Action::Discover(windows) => self.windows.push((node, windows)),
                 Action::Carriage { open } => self.carriage.push((node, open)),
+                Action::IssueToken { link, carrier } => self.tokens_wanted.push((node, link, carrier)),
+                Action::KeepToken { token, .. } => self.tokens_kept.push((node, token)),
                 Action::Notice(notice) => self.notices.push((node, notice)),
             }
         }

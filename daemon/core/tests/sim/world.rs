@@ -227,6 +227,8 @@ impl World {
                 self.at(in_ms, Happening::OpenEnds { node, life, bundle });
             }
             Action::Upload { bundle } => self.upload(node, bundle),
+            // The simulation's nodes do not fetch for each other.
+            Action::IssueToken { .. } | Action::KeepToken { .. } => {}
             Action::RevealToBridge { reveals } => {
                 self.bridge.reveal(&reveals);
                 let event = Box::new(Event::RevealConfirmed { reveals });

@@ -11,9 +11,10 @@ use super::config::{Account, ClientConfig, ConfigError};
 use super::session::Driver;
 use super::sm::Ticket;
 use crate::limits::{
-    BUNDLE_BYTES_MAX, CARD_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, REVEALS_MAX, TEXT_BYTES_MAX,
+    BUNDLE_BYTES_MAX, CARD_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, PICKUP_BYTES_MAX, REVEALS_MAX, TEXT_BYTES_MAX,
 };
 use crate::reason::OfflineReason;
+use crate::stanza::iq::PickedUp;
 use crate::stanza::{StanzaError, iq};
 
 /// What happens on a client session.
@@ -229,6 +230,19 @@ impl ClientHandle {
             return Err(IqError::Request { what: "number of reveals", n, max: REVEALS_MAX });
         }
         self.iq(true, iq::reveal(reveals)).await.map(|_payload| ())
+    }
+
+    /// Hands in a request for a delegated pick-up. The bundles come first, as [`ClientEvent::Bundle`] from the bridge.
+    ///
+    /// # Errors
+    /// When there is no session, no answer, or the bridge refuses.
+    pub async fn pick_up(&self, request: &[u8]) -> Result<PickedUp, IqError> {
+        let n = request.len();
+        if n == 0 || n > PICKUP_BYTES_MAX {
+            return Err(IqError::Request { what: "bytes of a pick-up request", n, max: PICKUP_BYTES_MAX });
+        }
+        let answer = self.iq(true, iq::pick_up(request)).await?;
+        Ok(iq::parse_picked_up(answer.as_ref())?)
     }
 
     /// The network may have changed: an offline session tries to connect now, an online one makes sure that its

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use jid::BareJid;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,7 @@ use crate::reason::OfflineReason;
 use crate::secret::Secret;
 use crate::stanza::delivery::Delivery;
 use crate::stanza::error::Condition;
+use crate::stanza::iq::PickedUp;
 use crate::stanza::jid as parse_jid;
 
 /// A component and how to reach its server. [`ComponentConfig::new`] fills in the times.
@@ -124,6 +126,15 @@ pub enum ComponentEvent {
         /// Answers it.
         iq: IqToken,
     },
+    /// A carrier hands in a token of delegated pick-up. Answer it.
+    PickUp {
+        /// The full JID that asks, as its server stamped it.
+        from: String,
+        /// The request's bytes, not checked.
+        request: Vec<u8>,
+        /// Answers it.
+        iq: IqToken,
+    },
     /// Something that this component sent came back.
     Bounce {
         /// Whom it was for.
@@ -151,6 +162,8 @@ pub enum IqAnswer {
     Registered(u64),
     /// To [`ComponentEvent::Reveal`].
     Done,
+    /// To [`ComponentEvent::PickUp`], after the bundles.
+    PickedUp(PickedUp),
     /// No.
     Error {
         /// The kind of refusal.
@@ -232,6 +245,12 @@ pub(super) enum Command {
         reveal: Option<[u8; 32]>,
         reply: oneshot::Sender<Result<u64, SendError>>,
     },
+    HandOut {
+        to: String,
+        id: String,
+        bundle: Bytes,
+        reply: oneshot::Sender<Result<u64, SendError>>,
+    },
     Answer {
         iq: IqToken,
         answer: IqAnswer,
@@ -299,6 +318,17 @@ impl ComponentHandle {
         parse_jid(to).ok_or(SendError::Jid { role: "carrier" })?;
         let (to, verdict) = (to.to_owned(), verdict.to_vec());
         self.send(|reply| Command::Verdict { to, verdict, reveal, reply }).await
+    }
+
+    /// Hands a bundle to a carrier that picks it up for its recipient.
+    ///
+    /// # Errors
+    /// When there is no connection or the bundle is too large.
+    pub async fn hand_out(&self, to: &str, id: &str, bundle: Bytes) -> Result<(), SendError> {
+        limit("the bundle", bundle.len(), BUNDLE_BYTES_MAX)?;
+        parse_jid(to).ok_or(SendError::Jid { role: "carrier" })?;
+        let (to, id) = (to.to_owned(), id.to_owned());
+        self.send(|reply| Command::HandOut { to, id, bundle, reply }).await
     }
 
     /// Answers an IQ.

@@ -91,6 +91,9 @@ fn read_iq(stanza: &Element, domain: &str) -> Incoming {
         Some(Ok(Request::Reveal(reveals))) => {
             Incoming::Event(ComponentEvent::Reveal { iq: iq(), from, reveals })
         }
+        Some(Ok(Request::PickUp(request))) => {
+            Incoming::Event(ComponentEvent::PickUp { iq: iq(), from, request })
+        }
         Some(Err(error)) => refuse(Condition::BadRequest, &error.to_string()),
         None => refuse(Condition::ServiceUnavailable, ""),
     }

@@ -24,7 +24,7 @@ use crate::probe::{Due, Probe};
 use crate::reason::OfflineReason;
 use crate::stanza::delivery::{self, Delivery};
 use crate::stanza::privilege::Announcement;
-use crate::stanza::{iq, verdict};
+use crate::stanza::{bundle, iq, verdict};
 use crate::wire::{Item, WireError, With, print};
 
 /// How a connection or the wait for one ended.
@@ -291,6 +291,7 @@ impl Driver {
             Command::Sync { connection, reply } => self.sync(wire, connection, reply),
             Command::Deliver { reply, .. }
             | Command::Verdict { reply, .. }
+            | Command::HandOut { reply, .. }
             | Command::Answer { reply, .. }
                 if full =>
             {
@@ -301,6 +302,10 @@ impl Driver {
             }
             Command::Verdict { to, verdict, reveal, reply } => {
                 wire.push(&verdict::message(&self.domain, &to, &verdict, reveal.as_ref()));
+                drop(reply.send(Ok(self.connection)));
+            }
+            Command::HandOut { to, id, bundle, reply } => {
+                wire.push(&bundle::hand_out(&self.domain, &to, &id, &bundle));
                 drop(reply.send(Ok(self.connection)));
             }
             Command::Answer { iq, answer, reply } => {
@@ -340,6 +345,7 @@ impl Driver {
             IqAnswer::Registered(until) => {
                 iq::result(ns::COMPONENT, id, from, to, Some(iq::registered(until)))
             }
+            IqAnswer::PickedUp(done) => iq::result(ns::COMPONENT, id, from, to, Some(iq::picked_up(done))),
             IqAnswer::Done => iq::result(ns::COMPONENT, id, from, to, None),
             IqAnswer::Error { condition, text } => iq::failure(ns::COMPONENT, id, from, to, condition, &text),
         }
@@ -398,7 +404,10 @@ async fn expiry(pings: &HashMap<String, Ping>) {
 fn refuse(command: Option<Command>) -> Result<(), End> {
     match command {
         Some(
-            Command::Deliver { reply, .. } | Command::Verdict { reply, .. } | Command::Answer { reply, .. },
+            Command::Deliver { reply, .. }
+            | Command::Verdict { reply, .. }
+            | Command::HandOut { reply, .. }
+            | Command::Answer { reply, .. },
         ) => drop(reply.send(Err(SendError::Offline))),
         Some(Command::Sync { reply, .. }) => drop(reply.send(Err(SyncError::Offline))),
         None => return Err(End::Stop),

@@ -22,6 +22,17 @@ pub(crate) fn upload(bridge: &str, id: &str, bundle: &[u8]) -> Element {
         .child(el("no-copy", ns::HINTS))
 }
 
+/// What the bridge at `from` hands out for a token of delegated pick-up.
+pub(crate) fn hand_out(from: &str, to: &str, id: &str, bundle: &[u8]) -> Element {
+    el("message", ns::COMPONENT)
+        .with("from", from)
+        .with("to", to)
+        .with("id", id)
+        .child(element(bundle))
+        .child(el("no-store", ns::HINTS))
+        .child(el("no-copy", ns::HINTS))
+}
+
 /// The bundle in a message, if it has one.
 pub(crate) fn parse(message: &Element) -> Option<Result<Vec<u8>, StanzaError>> {
     message.get_child("bundle", ns::BUNDLE).map(|bundle| bytes_of(bundle, "bundle", BUNDLE_BYTES_MAX))

@@ -4,7 +4,7 @@ use minidom::Element;
 
 use super::error::{self, Condition};
 use super::{StanzaError, base64, bytes_of};
-use crate::limits::{CARD_BYTES_MAX, REVEALS_MAX};
+use crate::limits::{CARD_BYTES_MAX, PICKUP_BYTES_MAX, REVEALS_MAX};
 use crate::ns;
 use crate::wire::{With, el};
 
@@ -14,6 +14,18 @@ pub(crate) enum Request {
     Card,
     Register(Vec<u8>),
     Reveal(Vec<[u8; 32]>),
+    PickUp(Vec<u8>),
+}
+
+/// What a bridge has handed out for one token; the bundles came before, as messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PickedUp {
+    /// How many bundles.
+    pub bundles: u32,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many more wait that this token was too small for.
+    pub left: u32,
 }
 
 /// An IQ's type (RFC 6120 section 8.2.3).
@@ -110,6 +122,19 @@ pub(crate) fn reveal(reveals: &[[u8; 32]]) -> Element {
     el("reveal", ns::BRIDGE).with_text(base64(&reveals.concat()))
 }
 
+/// Hands in a token of delegated pick-up.
+pub(crate) fn pick_up(request: &[u8]) -> Element {
+    el("pick-up", ns::BRIDGE).with_text(base64(request))
+}
+
+/// What was handed out for it.
+pub(crate) fn picked_up(done: PickedUp) -> Element {
+    el("picked-up", ns::BRIDGE)
+        .with("bundles", &done.bundles.to_string())
+        .with("bytes", &done.bytes.to_string())
+        .with("left", &done.left.to_string())
+}
+
 /// A request to the bridge; `None` when the payload is none of ours.
 pub(crate) fn parse_request(kind: Kind, payload: &Element) -> Option<Result<Request, StanzaError>> {
     if payload.ns() != ns::BRIDGE {
@@ -119,6 +144,7 @@ pub(crate) fn parse_request(kind: Kind, payload: &Element) -> Option<Result<Requ
         (Kind::Get, "card") => Some(Ok(Request::Card)),
         (Kind::Set, "register") => Some(signed_card(payload, "register").map(Request::Register)),
         (Kind::Set, "reveal") => Some(parse_reveals(payload).map(Request::Reveal)),
+        (Kind::Set, "pick-up") => Some(bytes_of(payload, "pick-up", PICKUP_BYTES_MAX).map(Request::PickUp)),
         _ => None,
     }
 }
@@ -151,6 +177,18 @@ pub(crate) fn parse_registered(payload: Option<&Element>) -> Result<u64, StanzaE
         .attr("until")
         .and_then(|until| until.parse().ok())
         .ok_or(StanzaError::Form("registered"))
+}
+
+/// The counts in the result of a pick-up.
+pub(crate) fn parse_picked_up(payload: Option<&Element>) -> Result<PickedUp, StanzaError> {
+    let done = payload.filter(|done| done.is("picked-up", ns::BRIDGE));
+    let done = done.ok_or(StanzaError::Missing("picked-up"))?;
+    let number = |name| done.attr(name).and_then(|text| text.parse::<u64>().ok());
+    let count = |name| number(name).and_then(|n| u32::try_from(n).ok());
+    match (count("bundles"), number("bytes"), count("left")) {
+        (Some(bundles), Some(bytes), Some(left)) => Ok(PickedUp { bundles, bytes, left }),
+        _ => Err(StanzaError::Form("picked-up")),
+    }
 }
 
 #[cfg(test)]
@@ -210,6 +248,23 @@ mod tests {
         for n in [0, 31, 33] {
             assert_eq!(parse(&vec![0; n]), Err(StanzaError::Form("reveal")), "{n}");
         }
+    }
+
+    #[test]
+    fn pick_up_snapshots() {
+        let asked = "<iq id='i1' to='bridge.h' type='set'><pick-up xmlns='urn:carrierpigeon:bridge:1'>AQID\
+                     </pick-up></iq>";
+        assert_eq!(bridge_sees(true, pick_up(&[1, 2, 3]), asked), Request::PickUp(vec![1, 2, 3]));
+        let done = PickedUp { bundles: 2, bytes: 8_192, left: 1 };
+        let answer = picked_up(done);
+        assert_eq!(
+            print(&answer, ""),
+            "<picked-up xmlns='urn:carrierpigeon:bridge:1' bundles='2' bytes='8192' left='1'/>"
+        );
+        assert_eq!(parse_picked_up(Some(&answer)), Ok(done));
+        assert_eq!(parse_picked_up(None), Err(StanzaError::Missing("picked-up")));
+        let bad = el("picked-up", ns::BRIDGE).with("bundles", "-1");
+        assert_eq!(parse_picked_up(Some(&bad)), Err(StanzaError::Form("picked-up")));
     }
 
     #[test]
