@@ -32,6 +32,8 @@ pub struct Config {
     pub carry: Carry,
     /// What looking for neighbours may cost.
     pub energy: Energy,
+    /// Mail fetched from the bridge for each other.
+    pub pickup: Pickup,
     /// Sled's memory and the disk quota.
     pub store: StoreLimits,
     /// What others may learn from timing.
@@ -126,6 +128,32 @@ pub struct Energy {
     pub battery_min_percent: u8,
 }
 
+/// Delegated pick-up: a neighbour that has internet fetches what waits at the bridge for one that has none.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pickup {
+    /// Who may fetch our mail. The bridge learns whom we met.
+    pub ask: PickupWhom,
+    /// For whom we fetch.
+    pub fetch_for: PickupWhom,
+    /// The way to the bridge must have been gone for this long before neighbours are asked, seconds.
+    pub wait_s: u64,
+    /// Most bytes that one neighbour may fetch at once.
+    pub bytes: u64,
+}
+
+/// With whom mail is fetched for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PickupWhom {
+    /// Nobody.
+    None,
+    /// Contacts that are recognised on the link.
+    Contacts,
+    /// Every neighbour.
+    All,
+}
+
 /// The store's limits.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -171,6 +199,7 @@ impl Default for Config {
             quic: Quic::default(),
             carry: Carry::default(),
             energy: Energy::default(),
+            pickup: Pickup::default(),
             store: StoreLimits::default(),
             privacy: Privacy::default(),
             api: Api::default(),
@@ -200,6 +229,13 @@ impl Default for Carry {
 impl Default for Energy {
     fn default() -> Self {
         Self { battery_min_percent: 15 }
+    }
+}
+
+impl Default for Pickup {
+    fn default() -> Self {
+        let contacts = PickupWhom::Contacts;
+        Self { ask: contacts, fetch_for: contacts, wait_s: 60, bytes: 1 << 20 }
     }
 }
 

@@ -1,9 +1,10 @@
 //! What the tasks say to the shell, and what the shell says to the uplink.
 
 use futures::future::BoxFuture;
-use pigeon_bundle::{BundleId, Commitment, NodeKey, Reveal};
+use pigeon_bundle::{BundleId, Commitment, NodeKey, NodeSecret, Reveal};
 use pigeon_core::{CatalogError, Event as CoreEvent, PeerId};
 use pigeon_link::{DialError, Link, TransportEvent};
+use pigeon_proto::PickupToken;
 use pigeon_store::StoreError;
 use tokio::sync::oneshot;
 
@@ -48,4 +49,11 @@ pub enum UplinkCommand {
     Upload(BundleId),
     /// Tell the bridge that these have arrived.
     Reveal(Vec<Reveal>),
+    /// Keep a neighbour's token, and hand it in.
+    Token {
+        /// The node key that it is made out to.
+        carrier: NodeSecret,
+        /// The token.
+        token: PickupToken,
+    },
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pigeon_bundle::SecretRandom;
-use pigeon_core::{Catalog, Core, CoreConfig, Entry, StoreOp};
+use pigeon_core::{Catalog, Core, CoreConfig, Entry, StoreOp, Whom};
 use pigeon_proto::api::pigeon_server::PigeonServer;
 use pigeon_store::{Store, StoreError, StoreOptions, Transaction};
 use tokio::sync::{mpsc, watch};
@@ -17,7 +17,7 @@ use crate::api::socket::{Guard, Socket, SocketError};
 use crate::battery;
 use crate::carriage::Carriage;
 use crate::clock::{Clock, mono_ms};
-use crate::config::{CarryFor, Config};
+use crate::config::{CarryFor, Config, PickupWhom};
 use crate::connectivity;
 use crate::events::{EventLog, event};
 use crate::input::INPUTS_MAX;
@@ -255,7 +255,18 @@ fn core_config(config: &Config) -> CoreConfig {
         daily_bundles: config.carry.daily_bundles,
         battery_min_percent: config.energy.battery_min_percent,
         reveal_delay_ms_max: config.privacy.reveal_delay_s_max.saturating_mul(1000),
+        pickup_ask: whom(config.pickup.ask),
+        pickup_fetch: whom(config.pickup.fetch_for),
+        pickup_wait_ms: config.pickup.wait_s.saturating_mul(1000),
         ..CoreConfig::default()
+    }
+}
+
+fn whom(whom: PickupWhom) -> Whom {
+    match whom {
+        PickupWhom::None => Whom::Nobody,
+        PickupWhom::Contacts => Whom::Contacts,
+        PickupWhom::All => Whom::Everyone,
     }
 }
 

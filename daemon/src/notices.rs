@@ -66,6 +66,9 @@ impl Notices {
                 tracing::warn!(%reason, "a neighbour broke a rule; its link is closed");
                 Event { detail: reason.clone(), ..peer("link_refused", node) }
             }
+            Notice::TokenGiven { node } => peer("token_given", node),
+            Notice::TokenTaken { node } => peer("token_taken", node),
+            Notice::Fetched { bundle: id } => bundle("fetched", id),
             Notice::StorageProblem { reason } => {
                 tracing::error!(%reason, "the store failed");
                 Event { detail: reason.clone(), ..event("storage_problem") }

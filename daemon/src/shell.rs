@@ -201,8 +201,24 @@ impl Shell {
             }
             Action::Discover(windows) => self.workers.transports.set_discovery(duty(windows)),
             Action::Carriage { open } => self.workers.transports.set_carriage_open(open),
+            Action::IssueToken { link, carrier } => self.issue_token(link, carrier),
+            Action::KeepToken { own, token } => {
+                // A link whose key has just been rotated away ends; so does what came over it.
+                if let Some(carrier) = self.workers.transports.node_secret(own) {
+                    let _ = self.workers.uplink.send(UplinkCommand::Token { carrier, token });
+                }
+            }
             Action::Notice(notice) => self.workers.notices.publish(&notice, &self.workers.neighbours),
         }
+    }
+
+    fn issue_token(&self, link: LinkId, carrier: NodeKey) {
+        let (mailbox, inputs) = (self.workers.notices.mailbox.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            if let Some(token) = mailbox.issue_token(carrier) {
+                let _ = inputs.send(Input::Core(CoreEvent::TokenIssued { link, token })).await;
+            }
+        });
     }
 
     fn dial(&self, peer: PeerId) {

@@ -49,6 +49,7 @@ pub struct Transports {
 #[derive(Clone)]
 struct Running {
     own: NodeKey,
+    secret: NodeSecret,
     quic: Arc<QuicTransport>,
 }
 
@@ -84,10 +85,15 @@ impl Transports {
         self.running().map(|running| running.own)
     }
 
+    /// The secret half of the node key `own`, while it is the one that neighbours see.
+    pub fn node_secret(&self, own: NodeKey) -> Option<NodeSecret> {
+        self.running().filter(|running| running.own == own).map(|running| running.secret)
+    }
+
     /// Opens a link to a sighting.
     pub async fn dial(&self, peer: &PeerId) -> (NodeKey, Result<Link, DialError>) {
         match (self.running(), peer_address(peer)) {
-            (Some(Running { own, quic }), Some(address)) => (own, quic.dial(&address).await),
+            (Some(Running { own, quic, .. }), Some(address)) => (own, quic.dial(&address).await),
             (running, _) => {
                 let own = running.map_or(NodeKey([0; 32]), |running| running.own);
                 (own, Err(DialError::Unknown { kind: TransportKind::Quic, token: peer.0.clone() }))
@@ -164,8 +170,8 @@ pub async fn run(
             .map_err(TransportError::from)
             .and_then(|(secret, age)| {
                 let own = secret.key();
-                let quic = start(&config, &transports, &clock, secret, stop.clone(), inputs.clone())?;
-                Ok((Running { own, quic }, age))
+                let quic = start(&config, &transports, &clock, secret.clone(), stop.clone(), inputs.clone())?;
+                Ok((Running { own, secret, quic }, age))
             });
         let (running, age) = match started {
             Ok(started) => started,

@@ -77,22 +77,30 @@ pub(crate) fn table(cast: &Cast, sent: &[Sent]) -> String {
     for message in sent {
         let bundle = &message.bundle_id;
         let arrival = received(cast, bundle);
-        let way = arrival.as_ref().map_or_else(|| stranded(cast, bundle), |event| path(cast, event));
-        let seconds = arrival.map_or("-".to_owned(), |event| seconds(cast, bundle, &event));
+        let way = arrival
+            .as_ref()
+            .map_or_else(|| stranded(cast, bundle), |(actor, event)| path(cast, actor, event));
+        let seconds = arrival.map_or("-".to_owned(), |(_actor, event)| seconds(cast, bundle, &event));
         rows.push([message.text.clone(), way, hand_overs(cast, bundle).to_string(), seconds]);
     }
     aligned(&rows)
 }
 
-fn received(cast: &Cast, bundle: &str) -> Option<Event> {
-    cast.jerry.node.watch().matching(|event| event.is("message_received", bundle)).into_iter().next()
+/// Where it arrived, and how.
+fn received<'a>(cast: &'a Cast, bundle: &str) -> Option<(&'a Actor, Event)> {
+    let arrived = |actor: &'a Actor| {
+        let events = actor.node.watch().matching(|event| event.is("message_received", bundle));
+        events.into_iter().next().map(|event| (actor, event))
+    };
+    cast.all().into_iter().find_map(arrived)
 }
 
 /// The way of a message that arrived, read backwards from its arrival.
-fn path(cast: &Cast, arrival: &Event) -> String {
+fn path(cast: &Cast, recipient: &Actor, arrival: &Event) -> String {
+    let bundle = &arrival.bundle_id;
     let (last, mut stops) = match arrival.detail.as_str() {
-        "xmpp" => (first_accepted(cast, &arrival.bundle_id), vec!["bridge", "jerry"]),
-        _ => (actor_with(cast, &arrival.peer), vec!["jerry"]),
+        "xmpp" => (first_accepted(cast, bundle), vec!["bridge", recipient.name()]),
+        _ => (actor_with(cast, &arrival.peer), vec![recipient.name()]),
     };
     let mut at = last;
     while let Some(actor) = at {
@@ -101,7 +109,11 @@ fn path(cast: &Cast, arrival: &Event) -> String {
             break;
         }
         stops.insert(0, actor.name());
-        at = giver(cast, actor, &arrival.bundle_id);
+        at = giver(cast, actor, bundle);
+        if !actor.node.watch().matching(|event| event.is("fetched", bundle)).is_empty() {
+            stops.insert(0, "bridge");
+            at = first_accepted(cast, bundle);
+        }
     }
     stops.join(" → ")
 }
@@ -152,7 +164,8 @@ fn hand_overs(cast: &Cast, bundle: &str) -> usize {
 }
 
 fn seconds(cast: &Cast, bundle: &str, arrival: &Event) -> String {
-    let queued = cast.elaine.node.watch().matching(|event| event.is("message_queued", bundle));
+    let queued = |actor: &Actor| actor.node.watch().matching(|event| event.is("message_queued", bundle));
+    let queued: Vec<Event> = cast.all().into_iter().flat_map(queued).collect();
     let millis = queued.first().map_or(0, |event| arrival.time_ms.saturating_sub(event.time_ms));
     format!("{}.{}", millis / 1000, millis % 1000 / 100)
 }

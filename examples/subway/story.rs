@@ -1,4 +1,4 @@
-//! The six steps. Each says one line when what it tells has happened, by the daemons' own events.
+//! The seven steps. Each says one line when what it tells has happened, by the daemons' own events.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use pigeon_harness::cast::{Actor, Cast};
 const FIRST_THREE: [&str; 3] =
     ["the 6 train is stuck at 33rd", "start dinner without me", "and save me a black and white cookie"];
 const FOURTH: &str = "no signal anywhere, come to the platform";
+const FIFTH: &str = "i am upstairs, i got the cookie";
 
 /// The demo while it runs.
 pub(crate) struct Story {
@@ -52,7 +53,9 @@ impl Story {
         self.step = 5;
         self.elaine_surfaces(cast)?;
         self.step = 6;
-        self.hand_to_hand(cast)
+        self.hand_to_hand(cast)?;
+        self.step = 7;
+        self.fetched_from_above(cast)
     }
 
     fn say(&self, line: &str) {
@@ -253,6 +256,44 @@ impl Story {
         Ok((there, back))
     }
 
+    /// Step 7. Jerry is upstairs and writes the ordinary way; elaine, down on the platform, has let kramer fetch her mail.
+    fn fetched_from_above(&mut self, cast: &Cast) -> Result<()> {
+        let (elaine, kramer, jerry) = (&cast.elaine, &cast.kramer, &cast.jerry);
+        elaine.node.give_card_to(&kramer.node)?;
+        kramer.node.give_card_to(&elaine.node)?;
+        let from_elaine = |event: &Event| event.kind == "token_taken" && event.peer == elaine.key;
+        kramer.wait(self.patience(), "taking elaine's token", from_elaine)?;
+        self.surface(jerry)?;
+        let message = self.send_from(jerry, "elaine", FIFTH)?;
+        let there = &message.bundle_id;
+        jerry.wait(self.patience(), "the bridge's acceptance", |event| event.is("bridge_accepted", there))?;
+        self.surface(kramer)?;
+        kramer.wait(self.patience(), "fetching elaine's mail", |event| event.is("fetched", there))?;
+        check(messages(kramer, "inbox").is_empty(), || "kramer got elaine's mail".to_owned())?;
+        self.lose_internet(&[kramer])?;
+        enter(kramer.platform.as_ref())?;
+        let arrival = elaine
+            .wait(self.patience(), "receiving the message", |event| event.is("message_received", there))?;
+        check(arrival.detail == "link" && arrival.peer == kramer.key, || {
+            format!("the message came by {} from {}", arrival.detail, cast.name_of(&arrival.peer))
+        })?;
+        // The receipt goes the other way, up with kramer.
+        let receipt = |event: &Event| event.kind == "taken" && event.peer == elaine.key;
+        let mark = kramer.node.watch().mark();
+        if !kramer.node.watch().matching(receipt).iter().any(|taken| taken.time_ms >= arrival.time_ms) {
+            kramer.node.watch().wait_after(mark, self.patience(), "kramer: taking the receipt", receipt)?;
+        }
+        self.surface(kramer)?;
+        jerry.wait(self.patience(), "the fifth receipt", |event| {
+            event.kind == "receipt_received" && event.message_id == message.message_id
+        })?;
+        self.say(
+            "jerry, upstairs, wrote to elaine by the bridge; with a token of hers kramer fetched the message there, \
+             took it down to her unread, and brought her receipt up",
+        );
+        Ok(())
+    }
+
     /// Since `mark` the node was not online, and the bridge judged neither bundle.
     fn saw_no_bridge(&self, actor: &Actor, mark: Mark, bundles: [&String; 2]) -> Result<()> {
         let bridged = |event: &&Event| {
@@ -265,7 +306,11 @@ impl Story {
 
     /// Sends from elaine to jerry by the command line, and remembers it.
     fn send(&mut self, cast: &Cast, text: &str) -> Result<Sent> {
-        let reply = cast.elaine.node.json(&["send", "jerry", text])?;
+        self.send_from(&cast.elaine, "jerry", text)
+    }
+
+    fn send_from(&mut self, author: &Actor, to: &str, text: &str) -> Result<Sent> {
+        let reply = author.node.json(&["send", to, text])?;
         let (message_id, bundle_id) = (text_of(&reply, "message_id"), text_of(&reply, "bundle_id"));
         let message = Sent { text: text.to_owned(), message_id, bundle_id };
         self.sent.push(message.clone());

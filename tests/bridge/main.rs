@@ -12,6 +12,7 @@ mod gate;
 mod independent;
 mod once;
 mod operations;
+mod pickup;
 mod registration;
 mod reveal;
 mod session;
@@ -45,6 +46,7 @@ on_both_servers! {
         a_forged_acceptance_does_not_reach_the_carrier_and_suppresses_no_mail;
     once: three_carriers_with_the_same_messages_make_one_delivery_of_each, a_stripped_or_re_encoded_uplink_block_makes_no_second_delivery;
     operations: sigterm_stops_it_cleanly_and_the_next_start_goes_on, it_comes_back_when_its_server_does;
+    pickup: a_carrier_fetches_what_waits_and_it_waits_on_until_it_has_arrived, a_stolen_token_is_refused, a_token_is_taken_once_also_after_a_crash, an_expired_token_and_one_that_lasts_too_long_are_refused, a_foreign_node_key_is_refused, the_byte_limit_of_token_and_bridge_is_kept, only_the_registered_recipient_can_make_a_token_and_only_its_tags_are_handed_out;
     registration: a_registration_binds_a_key_to_an_account_until_it_lapses;
     reveal: an_upload_of_what_has_arrived_is_answered_with_its_reveal;
     trust: a_delivery_is_the_authors_own_in_every_part, who_carries_a_message_cannot_suppress_it_by_handing_it_in_as_his_own, the_log_names_nobody_and_holds_no_content;

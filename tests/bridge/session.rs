@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pigeon_bundle::{BridgeCard, Bundle, Card, Reveal, Verdict, VerdictCode};
+use pigeon_bundle::{BridgeCard, Bundle, Card, PickupRequest, Reveal, Verdict, VerdictCode};
 use pigeon_harness::Server;
-use pigeon_xmpp::{ClientConfig, ClientEvent, ClientHandle, IqError, spawn_client};
+use pigeon_xmpp::{ClientConfig, ClientEvent, ClientHandle, IqError, PickedUp, spawn_client};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -138,6 +138,11 @@ impl Session {
     pub async fn reveal(&mut self, reveals: &[Reveal]) {
         let bytes: Vec<[u8; 32]> = reveals.iter().map(|reveal| reveal.0).collect();
         self.handle.reveal(&bytes).await.unwrap();
+    }
+
+    /// Hands in a token of delegated pick-up.
+    pub async fn pick_up(&mut self, request: &PickupRequest) -> Result<PickedUp, IqError> {
+        self.handle.pick_up(&request.to_bytes()).await
     }
 
     /// Takes one event; true for being online.

@@ -316,6 +316,33 @@ def check_introduction():
         pigeon.open_card(card)
 
 
+def check_pickup():
+    v = load("pickup.json")
+    domain, bridge_key = v["domain"].encode(), unhex(v["bridge_key"])
+    request = pigeon.unpb(unhex(v["request"]))
+    token = pigeon.first(request, 1)
+    same("token in the request", token, v["token"])
+    carrier, key = unhex(v["carrier_key"]), bridge_key
+    text = pigeon.lp(domain), key, pigeon.lp(v["carrier_jid"].encode()), pigeon.lp(token)
+    pigeon.verify(carrier, pigeon.first(request, 2), "pickup-request", *text)
+    sealed = hpke.open_(unhex(v["bridge_secret"])[32:], pigeon.ctx("pickup"), domain, token)
+    inside = pigeon.unpb(pigeon.unpad(sealed))
+    tags = pigeon.first(inside, 2)
+    same("recipient", pigeon.first(inside, 1).decode(), v["recipient"])
+    same("tags", [tags[i : i + 16].hex() for i in range(0, len(tags), 16)], v["tags"])
+    same("carrier", pigeon.first(inside, 3), v["carrier_key"])
+    same("nonce", pigeon.first(inside, 4), v["nonce"])
+    same("expires, byte limit", [pigeon.first(inside, 5), pigeon.first(inside, 6)], [v["expires"], v["byte_limit"]])
+    text = (
+        pigeon.lp(domain), key, pigeon.lp(v["recipient"].encode()), carrier, unhex(v["nonce"]),
+        pigeon.u(64, v["expires"]), pigeon.u(64, v["byte_limit"]), tags,
+    )
+    pigeon.verify(unhex(v["recipient_key"]), pigeon.first(inside, 7), "pickup-token", *text)
+    refused("a token with another limit", lambda: pigeon.verify(
+        unhex(v["recipient_key"]), pigeon.first(inside, 7), "pickup-token", *text[:6], pigeon.u(64, 1), tags
+    ))
+
+
 def check_attachments():
     for v in load("attachments.json")["attachments"]:
         size = v["size"]

@@ -15,6 +15,7 @@ mod cards;
 mod contexts;
 mod hpke_rfc9180;
 mod introductions;
+mod pickups;
 mod python;
 mod sealing;
 mod verdicts;

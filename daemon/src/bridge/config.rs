@@ -36,6 +36,9 @@ pub struct Config {
     /// What one account may ask of the bridge.
     #[serde(default)]
     pub limits: Limits,
+    /// Mail that recipients may have fetched by their neighbours.
+    #[serde(default)]
+    pub pick_up: PickUp,
     /// The ledger's memory and disk.
     #[serde(default)]
     pub store: StoreLimits,
@@ -51,6 +54,20 @@ pub struct Limits {
     /// Uploads and requests of one account in a minute, on average over ten. What is over it gets no answer and is
     /// to be sent again later: a refusal would be for ever.
     pub account_per_minute: u32,
+}
+
+/// Limits of delegated pick-up. A limit of 0 switches it off.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PickUp {
+    /// Bundles that wait for one recipient. What is over it waits at the recipient's server only.
+    pub recipient_bundles: u32,
+    /// Their bytes.
+    pub recipient_bytes: u64,
+    /// Bytes that wait for all recipients together.
+    pub total_bytes: u64,
+    /// Bytes that are handed out for one token.
+    pub token_bytes: u64,
 }
 
 /// The ledger's limits.
@@ -74,6 +91,12 @@ pub struct Log {
 impl Default for Limits {
     fn default() -> Self {
         Self { account_per_minute: 6_000 }
+    }
+}
+
+impl Default for PickUp {
+    fn default() -> Self {
+        Self { recipient_bundles: 256, recipient_bytes: 8 << 20, total_bytes: 2 << 30, token_bytes: 2 << 20 }
     }
 }
 

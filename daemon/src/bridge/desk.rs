@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pigeon_bundle::{BridgeCard, BridgeIdentity, BundleId, MessageDigest, Reveal, Verdict, VerdictCode};
 use pigeon_xmpp::{ComponentHandle, SendError};
 
+use super::config::PickUp;
 use super::flights::Flights;
 use super::judge::Judge;
 use super::keys::{self, BridgeKeyError};
@@ -28,6 +29,8 @@ pub struct Desk {
     pub hosts: BTreeSet<String>,
     /// How long a registration lasts, seconds.
     pub registration_s: u64,
+    /// Limits of delegated pick-up.
+    pub pick_up: PickUp,
     /// What has been accepted, and who may speak.
     pub ledger: Ledger,
     /// What is on its way.

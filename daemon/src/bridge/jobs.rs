@@ -45,6 +45,15 @@ pub enum Job {
         /// To be answered.
         iq: IqToken,
     },
+    /// A carrier hands in a token of delegated pick-up.
+    PickUp {
+        /// The carrier's full JID, as its server stamped it.
+        from: String,
+        /// Not checked.
+        request: Vec<u8>,
+        /// To be answered.
+        iq: IqToken,
+    },
     /// A message that has its verdict already came back.
     Returned {
         /// Which.

@@ -10,6 +10,8 @@
 //! | `Bridge` | `r`, u64 due, bare JID | none: registrations by the time at which they lapse |
 //! | `Bridge` | `t`, commitment | r |
 //!
+//! [`Held`] has rows of its own.
+//!
 //! Every method that writes queues one transaction at once and returns a future that ends when it is durable, so
 //! writes keep the order of calls. Reads may show what is not durable yet.
 
@@ -17,10 +19,13 @@ use std::future::Future;
 use std::path::Path;
 
 use bytes::Bytes;
-use pigeon_bundle::{Commitment, Reveal};
+use pigeon_bundle::{Bundle, Commitment, PickupTerms, Reveal};
 use pigeon_store::{RecordOp, RecoveryReport, Store, StoreError, StoreOptions, Table, Transaction};
 
-use super::record::{LedgerKey, Record, RecordError, Registration};
+use super::config::PickUp;
+use super::held::{Held, NONCE};
+use super::pickup::SKEW_S;
+use super::record::{LedgerKey, Record, RecordError, Registration, State};
 
 /// Records stay this long after their bundle's end, seconds: a day, for a clock that was set back.
 pub const KEEP_AFTER_EXPIRY_S: u64 = 86_400;
@@ -90,16 +95,28 @@ pub trait Books {
 #[derive(Clone)]
 pub struct Ledger {
     store: Store,
+    held: Held,
 }
 
 impl Ledger {
     /// Opens or makes the ledger in `dir`. Blocks.
     ///
     /// # Errors
-    /// [`StoreError`]: in use by another process, disk full, written by a newer program.
-    pub fn open(dir: &Path, options: StoreOptions) -> Result<(Self, RecoveryReport), StoreError> {
+    /// [`LedgerError`]: in use by another process, disk full, written by a newer program.
+    pub fn open(
+        dir: &Path,
+        options: StoreOptions,
+        pick_up: PickUp,
+    ) -> Result<(Self, RecoveryReport), LedgerError> {
         let (store, report) = Store::open(dir, options)?;
-        Ok((Self { store }, report))
+        let held = Held::open(store.clone(), pick_up)?;
+        Ok((Self { store, held }, report))
+    }
+
+    /// What waits to be picked up.
+    #[must_use]
+    pub fn held(&self) -> &Held {
+        &self.held
     }
 
     /// Waits for what is queued and lets go of the directory. Blocks.
@@ -125,16 +142,54 @@ impl Ledger {
         ])
     }
 
-    /// Notes a verdict. The bundle is not needed any more.
+    /// Notes a verdict. After an acceptance the bundle waits for its recipient, if that is one who can have it picked
+    /// up; otherwise it is not needed any more.
     pub fn decide(
         &self,
         key: &LedgerKey,
         record: &Record,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
-        self.write(vec![
+        let mut ops = vec![
             put(Table::BridgeSeen, key.0.to_vec(), record.encode()),
             RecordOp::Delete { table: Table::BridgeQueue, key: key.0.to_vec() },
-        ])
+        ];
+        match self.keep_or_release(key, record) {
+            Ok(more) => ops.extend(more),
+            // The verdict does not depend on it.
+            Err(error) => tracing::error!(%error, "a message cannot be kept to be picked up"),
+        }
+        self.write(ops)
+    }
+
+    fn keep_or_release(&self, key: &LedgerKey, record: &Record) -> Result<Vec<RecordOp>, LedgerError> {
+        let State::Decided { code, time_s } = record.state else { return Ok(Vec::new()) };
+        if !code.is_accepted() || self.revealed(&record.commitment)?.is_some() {
+            return self.held.release(&record.recipient, key);
+        }
+        let registration = self.registration(&record.recipient)?;
+        if !registration.is_some_and(|registration| registration.is_alive(time_s)) {
+            return Ok(Vec::new());
+        }
+        let Some(bytes) = self.queued(key)? else { return Ok(Vec::new()) };
+        // It was parsed when it came; only damage to the ledger could have changed it.
+        let Ok(bundle) = Bundle::parse(bytes.clone()) else { return Ok(Vec::new()) };
+        self.held.keep(&record.recipient, key, bundle.tag(), &bytes)
+    }
+
+    /// Whether this token was taken.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn is_spent(&self, terms: &PickupTerms) -> Result<bool, LedgerError> {
+        Ok(self.store.record(Table::Bridge, &nonce_row(terms))?.is_some())
+    }
+
+    /// Notes that this token was taken.
+    pub fn spend(
+        &self,
+        terms: &PickupTerms,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
+        self.write(vec![put(Table::Bridge, nonce_row(terms), Vec::new())])
     }
 
     /// Messages in doubt, at most `limit` of them with keys after `after`.
@@ -170,25 +225,30 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub fn with_commitment(&self, commitment: &Commitment) -> Result<Vec<Record>, LedgerError> {
+    pub fn with_commitment(&self, commitment: &Commitment) -> Result<Vec<(LedgerKey, Record)>, LedgerError> {
         let prefix = index(BY_COMMITMENT, &[&commitment.0]);
         let mut found = Vec::new();
         for key in self.index_rows(&prefix, &prefix, SAME_COMMITMENT_MAX)? {
             let key = ledger_key(key.get(prefix.len()..).unwrap_or_default())?;
-            found.extend(self.record(&key)?);
+            found.extend(self.record(&key)?.map(|record| (key, record)));
         }
         Ok(found)
     }
 
-    /// Keeps reveals until their messages are forgotten. Callers check them first.
-    pub fn reveal(
-        &self,
-        reveals: &[Reveal],
-    ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
-        let put = |reveal: &Reveal| {
-            put(Table::Bridge, index(REVEALED, &[&reveal.commitment().0]), reveal.as_bytes().to_vec())
-        };
-        self.write(reveals.iter().map(put).collect())
+    /// Keeps reveals until their messages are forgotten, which need not be picked up any more. Callers check them first.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn reveal(&self, reveals: &[Reveal]) -> Result<(), LedgerError> {
+        let mut ops = Vec::new();
+        for reveal in reveals {
+            let commitment = reveal.commitment();
+            ops.push(put(Table::Bridge, index(REVEALED, &[&commitment.0]), reveal.as_bytes().to_vec()));
+            for (key, record) in self.with_commitment(&commitment)? {
+                ops.extend(self.held.release(&record.recipient, &key)?);
+            }
+        }
+        self.write(ops).await
     }
 
     /// Forgets what is over: at most [`PRUNE_STEP`] messages and as many registrations. Returns how many; as long as it
@@ -204,6 +264,7 @@ impl Ledger {
             if let Some(record) = self.record(&key)? {
                 ops.push(delete(by_commitment(&record.commitment, &key)));
                 ops.push(delete(index(REVEALED, &[&record.commitment.0])));
+                ops.extend(self.held.release(&record.recipient, &key)?);
             }
             ops.push(RecordOp::Delete { table: Table::BridgeSeen, key: key.0.to_vec() });
             ops.push(RecordOp::Delete { table: Table::BridgeQueue, key: key.0.to_vec() });
@@ -213,6 +274,10 @@ impl Ledger {
         for row in self.due(BY_LAPSE, now_s)? {
             let jid = row.get(DUE_PREFIX..).unwrap_or_default().to_vec();
             ops.push(RecordOp::Delete { table: Table::BridgeRegistration, key: jid });
+            ops.push(delete(row));
+            forgotten += 1;
+        }
+        for row in self.due(NONCE, now_s)? {
             ops.push(delete(row));
             forgotten += 1;
         }
@@ -290,6 +355,11 @@ fn by_lapse(registration: &Registration, jid: &str) -> Vec<u8> {
     index(BY_LAPSE, &[&registration.until_s.to_be_bytes(), jid.as_bytes()])
 }
 
+/// A token that was taken is remembered for as long as anybody could take it for alive.
+fn nonce_row(terms: &PickupTerms) -> Vec<u8> {
+    Held::nonce_row(&terms.recipient, &terms.nonce, terms.expires_s.saturating_add(SKEW_S))
+}
+
 fn put(table: Table, key: Vec<u8>, value: Vec<u8>) -> RecordOp {
     RecordOp::Put { table, key, value }
 }
@@ -314,7 +384,7 @@ mod tests {
     const JID: &str = "elaine@example.org";
 
     fn open(dir: &Path) -> Ledger {
-        let (ledger, report) = Ledger::open(dir, StoreOptions::default()).unwrap();
+        let (ledger, report) = Ledger::open(dir, StoreOptions::default(), PickUp::default()).unwrap();
         assert!(report.is_healthy(), "{report}");
         ledger
     }
@@ -361,7 +431,7 @@ mod tests {
         let marked = Record { commitment: reveal.commitment(), ..record(1) };
         ledger.begin(&key(1), &marked, &Bytes::new()).await.unwrap();
         ledger.begin(&key(2), &record(2), &Bytes::new()).await.unwrap();
-        assert_eq!(ledger.with_commitment(&reveal.commitment()).unwrap(), std::slice::from_ref(&marked));
+        assert_eq!(ledger.with_commitment(&reveal.commitment()).unwrap(), [(key(1), marked.clone())]);
         assert_eq!(ledger.with_commitment(&Commitment([0; 32])).unwrap(), []);
         assert_eq!(ledger.revealed(&marked.commitment).unwrap(), None);
         ledger.reveal(&[reveal]).await.unwrap();

@@ -74,6 +74,9 @@ impl Reader {
             ComponentEvent::Reveal { from, reveals, iq } => {
                 self.request(iq, &from.clone(), |iq| Job::Reveal { from, reveals, iq }).await;
             }
+            ComponentEvent::PickUp { from, request, iq } => {
+                self.request(iq, &from.clone(), |iq| Job::PickUp { from, request, iq }).await;
+            }
             ComponentEvent::Bounce { to, id, condition } => self.bounce(&to, id.as_deref(), &condition),
             _ => {}
         }
@@ -111,7 +114,9 @@ impl Reader {
         if !self.rate.allow(from, Instant::now()) {
             return self.answer(iq, over_limit()).await;
         }
-        if let Err(Job::Register { iq, .. } | Job::Reveal { iq, .. }) = self.jobs.push(job(iq)) {
+        if let Err(Job::Register { iq, .. } | Job::Reveal { iq, .. } | Job::PickUp { iq, .. }) =
+            self.jobs.push(job(iq))
+        {
             self.answer(iq, over_limit()).await;
         }
     }

@@ -81,16 +81,18 @@ async fn keep_reveals(desk: &Desk, from: &str, reveals: Vec<[u8; 32]>) -> Result
 
 fn may_reveal(desk: &Desk, account: &str, commitment: &Commitment) -> Result<bool, LedgerError> {
     let records = desk.ledger.with_commitment(commitment)?;
-    Ok(records.iter().any(|record| record.author == account || record.recipient == account))
+    Ok(records.iter().any(|(_, record)| record.author == account || record.recipient == account))
 }
 
-async fn answer_iq(desk: &Desk, iq: IqToken, answer: IqAnswer) {
+/// Answers an IQ; without a connection the asker asks again.
+pub(super) async fn answer_iq(desk: &Desk, iq: IqToken, answer: IqAnswer) {
     if let Err(error) = desk.component.answer(iq, answer).await {
         tracing::debug!(%error, "an answer was not sent");
     }
 }
 
-fn failed() -> IqAnswer {
+/// The ledger could not be used.
+pub(super) fn failed() -> IqAnswer {
     IqAnswer::Error {
         condition: Condition::InternalServerError,
         text: "the bridge cannot write to its ledger; try again later".to_owned(),

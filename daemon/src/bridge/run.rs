@@ -82,6 +82,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Bridge
         domain: config.domain.clone(),
         hosts: config.host_set(),
         registration_s: config.registration_s(),
+        pick_up: config.pick_up,
         ledger: ledger.clone(),
         flights: Flights::default(),
         component,
@@ -155,7 +156,9 @@ async fn open_ledger(config: &Config) -> Result<Ledger, BridgeError> {
     let dir = config.data_dir.join(LEDGER_DIR);
     let options =
         StoreOptions { cache_bytes: config.store.cache_bytes, quota_bytes: config.store.quota_bytes };
-    let (ledger, report) = blocking("opening the ledger", move || Ledger::open(&dir, options)).await??;
+    let pick_up = config.pick_up;
+    let (ledger, report) =
+        blocking("opening the ledger", move || Ledger::open(&dir, options, pick_up)).await??;
     if report.is_healthy() {
         tracing::info!(%report, "ledger");
     } else {

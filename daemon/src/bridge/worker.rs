@@ -16,7 +16,7 @@ use super::judge::{Answer, Judgement, Order};
 use super::ledger::LedgerError;
 use super::settle::{Batch, Outcome, Sent};
 use super::told::Told;
-use super::{doubt, requests};
+use super::{doubt, pickup, requests};
 
 /// Most uploads that are written down together.
 pub const BATCH_MAX: usize = 64;
@@ -75,6 +75,7 @@ impl Worker {
             Job::Upload { .. } => Ok(()),
             Job::Register { from, card, iq } => requests::register(&self.desk, &from, &card, iq).await,
             Job::Reveal { from, reveals, iq } => requests::reveal(&self.desk, &from, reveals, iq).await,
+            Job::PickUp { from, request, iq } => pickup::pick_up(&self.desk, &from, &request, iq).await,
             Job::Returned { key, what } => doubt::returned(&self.desk, &key, what).await,
             Job::Recover => self.recover().await,
             Job::Prune => self.prune().await,

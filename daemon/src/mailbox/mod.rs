@@ -11,6 +11,7 @@ mod contacts;
 mod one_time;
 mod open;
 mod own;
+mod pickup;
 pub mod records;
 mod send;
 mod views;
@@ -319,6 +320,11 @@ impl Mailbox {
 
     async fn tell(&self, event: CoreEvent) -> Result<(), MailboxError> {
         self.inputs.send(Input::Core(event)).await.map_err(|_| MailboxError::Stopping)
+    }
+
+    /// Unix seconds by a clock that can be believed.
+    pub fn trusted_wall_s(&self) -> Option<u64> {
+        self.clock.trusted_wall_s()
     }
 
     /// Counts the cards issued: the uplink registers each new one.

@@ -174,6 +174,15 @@ impl Own {
         secrets.flat_map(|secret| days.clone().map(|day| secret.tag(Epoch(day)))).collect()
     }
 
+    /// At most `limit` of the tags that mail may carry now, the newest first, each day with every secret.
+    pub(crate) fn newest_tags(&self, now_s: u64, limit: usize) -> Vec<Tag> {
+        let today = Epoch::at(now_s).0;
+        let days = (today.saturating_sub(PAST_EPOCHS)..=today.saturating_add(FUTURE_EPOCHS)).rev();
+        let persons = || self.persons.iter().filter_map(|person| person.secret.as_ref());
+        let secrets = || self.secrets.iter().chain(persons());
+        days.flat_map(|day| secrets().map(move |secret| secret.tag(Epoch(day)))).take(limit).collect()
+    }
+
     /// Issue time of the card that this contact should hold; `None` for one whose card was revoked.
     pub(crate) fn issued_for(&self, contact: &IdentityKey) -> Option<u64> {
         let published_s = self.card.as_ref()?.issued_s();

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use pigeon_bundle::{BridgeCard, Reveal};
 use pigeon_proto::api::Event;
-use pigeon_xmpp::ClientHandle;
+use pigeon_xmpp::{ClientHandle, IqError, PickedUp};
 
 use super::UplinkState;
+use super::pickup::TokenKey;
 use crate::config::Account;
 use crate::events::{EventLog, event};
 use crate::mailbox::Mailbox;
@@ -26,6 +27,8 @@ pub(super) struct Introducer {
 pub(super) enum Answer {
     /// The card is pinned and ours is registered, or what is in the way, for people.
     Introduced(Result<(), String>),
+    /// What came of a neighbour's token.
+    PickedUp { token: TokenKey, result: Result<PickedUp, IqError> },
     /// The bridge has taken these, or has not.
     Revealed { reveals: Vec<Reveal>, taken: bool },
 }
@@ -44,6 +47,11 @@ impl Introducer {
             tracing::info!(%error, "the bridge did not take a tombstone; it is told again");
         }
         Answer::Revealed { reveals, taken: answer.is_ok() }
+    }
+
+    /// Hands in a neighbour's token.
+    pub(super) async fn pick_up(self, token: TokenKey, request: Vec<u8>) -> Answer {
+        Answer::PickedUp { token, result: self.client.pick_up(&request).await }
     }
 
     async fn try_introduce(&self) -> Result<(), String> {

@@ -4,17 +4,20 @@
 //! and after every reconnect, because the core re-queues it.
 
 mod bridge;
+mod pickup;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pigeon_bundle::{Bundle, BundleId, Reveal, Verdict, VerdictCode};
+use pigeon_bundle::{Bundle, BundleId, NodeSecret, Reveal, Verdict, VerdictCode};
 use pigeon_core::{Catalog, Event as CoreEvent};
+use pigeon_proto::PickupToken;
 use pigeon_proto::api::{Event, Uplink as UplinkStatus};
 use pigeon_store::Store;
 use pigeon_xmpp::{
-    ClientConfig, ClientEvent, ClientHandle, OfflineReason, REVEALS_MAX, Secret, spawn_client,
+    ClientConfig, ClientEvent, ClientHandle, IqError, OfflineReason, PickedUp, REVEALS_MAX, Secret,
+    spawn_client,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -26,6 +29,7 @@ use crate::events::{EventLog, event};
 use crate::input::{Input, UplinkCommand};
 use crate::mailbox::{Arrival, Mailbox};
 use bridge::{Answer, Introducer};
+use pickup::{TokenKey, Tokens};
 
 /// An upload without a verdict is sent again after this, then after twice as long, and so on.
 const VERDICT_WAIT: Duration = Duration::from_secs(10);
@@ -134,6 +138,11 @@ struct Driver {
     /// Tombstones that the bridge has not confirmed, and when to tell it.
     owed: Vec<Reveal>,
     telling: Question,
+    /// Neighbours' tokens, and when to hand them in.
+    tokens: Tokens,
+    fetching: Question,
+    /// Tokens handed in and not answered yet.
+    handed_in: BTreeSet<TokenKey>,
     asked: JoinSet<Answer>,
     cancel: CancellationToken,
 }
@@ -175,6 +184,7 @@ impl Uplink {
             state: self.state.clone(),
         };
         let quiet = || Question { wait: QUESTION_WAIT, at: None };
+        let tokens = Tokens::new(self.store.clone(), self.account.jid.clone());
         let driver = Driver {
             uplink: self,
             client,
@@ -184,6 +194,9 @@ impl Uplink {
             introduction: quiet(),
             owed: Vec::new(),
             telling: quiet(),
+            tokens,
+            fetching: quiet(),
+            handed_in: BTreeSet::new(),
             asked: JoinSet::new(),
             cancel,
         };
@@ -210,7 +223,7 @@ impl Driver {
         let mut card_changes = self.uplink.mailbox.card_changes();
         let cancel = self.cancel.clone();
         loop {
-            let questions = [self.introduction.at, self.telling.at];
+            let questions = [self.introduction.at, self.telling.at, self.fetching.at];
             let wake = self.pending.values().map(|p| p.again_at).chain(questions.into_iter().flatten()).min();
             tokio::select! {
                 () = cancel.cancelled() => break,
@@ -250,6 +263,10 @@ impl Driver {
             }
             self.owed.clear();
         }
+        if self.fetching.is_due() {
+            self.fetching.at = None;
+            self.hand_in_tokens().await;
+        }
         self.upload_again().await;
     }
 
@@ -259,6 +276,7 @@ impl Driver {
                 self.introduction = Question { wait: QUESTION_WAIT, at: Some(Instant::now() + RENEWAL) };
                 if std::mem::replace(&mut self.bridge, Bridge::Ready) == Bridge::Unknown {
                     self.core(CoreEvent::UplinkUp).await;
+                    self.fetching.ask_now();
                 }
             }
             Answer::Introduced(Err(problem)) => {
@@ -270,10 +288,67 @@ impl Driver {
                 self.telling.wait = QUESTION_WAIT;
                 self.core(CoreEvent::RevealConfirmed { reveals }).await;
             }
+            Answer::PickedUp { token, result } => self.picked_up(token, result).await,
             Answer::Revealed { reveals, taken: false } => {
                 self.owed.extend(reveals);
                 self.telling.ask_later();
             }
+        }
+    }
+
+    async fn keep_token(&mut self, carrier: &NodeSecret, token: PickupToken) {
+        let Some(bridge) = self.uplink.mailbox.bridge().filter(|card| *card.domain() == *token.domain) else {
+            tracing::info!("a neighbour's token is for a bridge that this node does not use");
+            return;
+        };
+        match self.tokens.keep(carrier, token, &bridge).await {
+            Ok(()) if self.bridge == Bridge::Ready => self.fetching.ask_now(),
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "a neighbour's token is not kept"),
+        }
+    }
+
+    async fn hand_in_tokens(&mut self) {
+        match self.tokens.waiting(self.uplink.mailbox.trusted_wall_s()).await {
+            Ok(waiting) => {
+                for (token, request) in waiting {
+                    if !self.handed_in.insert(token.clone()) {
+                        continue;
+                    }
+                    self.asked.spawn(self.introducer.clone().pick_up(token, request));
+                }
+            }
+            Err(error) => tracing::error!(%error, "neighbours' tokens cannot be read"),
+        }
+    }
+
+    async fn picked_up(&mut self, token: TokenKey, result: Result<PickedUp, IqError>) {
+        self.handed_in.remove(&token);
+        match result {
+            Ok(PickedUp { bundles, bytes, left }) => {
+                let detail = format!("{bundles} bundles, {bytes} bytes, {left} left");
+                self.uplink.events.push(Event { detail, ..event("picked_up") });
+            }
+            Err(IqError::Refused { condition, text }) if is_final(&condition) => {
+                let detail = text.unwrap_or(condition);
+                tracing::info!(reason = detail, "the bridge refused a neighbour's token");
+                self.uplink.events.push(Event { detail, ..event("pickup_refused") });
+            }
+            Err(error) => {
+                tracing::info!(%error, "a neighbour's token is handed in again later");
+                return self.fetching.ask_later();
+            }
+        }
+        if let Err(error) = self.tokens.remove(token).await {
+            tracing::error!(%error, "a token that was handed in cannot be removed");
+        }
+    }
+
+    /// A neighbour's mail, or anything that the bridge pretends to be such: the core checks it like a neighbour's.
+    async fn fetched(&self, bytes: Vec<u8>) {
+        match Bundle::parse(bytes.into()) {
+            Ok(bundle) => self.core(CoreEvent::Fetched { bundle }).await,
+            Err(error) => tracing::warn!(%error, "the bridge handed out something that is no bundle"),
         }
     }
 
@@ -293,6 +368,8 @@ impl Driver {
         while self.asked.join_next().await.is_some() {}
         self.introduction.at = None;
         self.telling.at = None;
+        self.fetching.at = None;
+        self.handed_in.clear();
         self.owed.clear();
         let detail = reason.to_string();
         let news = self.uplink.state.get().problem != detail;
@@ -321,6 +398,7 @@ impl Driver {
             UplinkCommand::Reveal(reveals) => {
                 self.asked.spawn(self.introducer.clone().reveal(reveals));
             }
+            UplinkCommand::Token { carrier, token } => self.keep_token(&carrier, token).await,
         }
     }
 
@@ -346,6 +424,10 @@ impl Driver {
         if let Err(error) = self.client.upload(bundle.as_bytes().clone(), id.to_string()).await {
             tracing::debug!(bundle = %id, %error, "not uploaded now");
         }
+    }
+
+    fn is_our_bridge(&self, from: &str) -> bool {
+        from.eq_ignore_ascii_case(&self.uplink.account.bridge)
     }
 
     fn is_for_our_bridge(&self, bundle: &Bundle) -> bool {
@@ -376,6 +458,11 @@ impl Driver {
             }
             ClientEvent::Offline { reason } => self.offline(&reason).await,
             ClientEvent::Verdict { bytes, reveal } => self.verdict(&bytes, reveal).await,
+            ClientEvent::Bundle { from, bytes, taken, .. } if self.is_our_bridge(&from) => {
+                self.fetched(bytes).await;
+                // What a crash loses now is at the bridge, which keeps it until its recipient has it.
+                taken.done();
+            }
             ClientEvent::Bundle { bytes, taken, .. } => {
                 if self.downlink(bytes).await {
                     // Only now may the server forget it.
@@ -451,6 +538,11 @@ impl Driver {
         // The shell ends only when the daemon stops.
         let _ = self.uplink.inputs.send(Input::Core(event)).await;
     }
+}
+
+/// Whether the bridge will never answer this otherwise.
+fn is_final(condition: &str) -> bool {
+    matches!(condition, "forbidden" | "bad-request" | "not-acceptable" | "policy-violation")
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -150,6 +150,8 @@ tables! {
     BridgeRegistration = 34,
     /// What the bridge still has to deliver or answer.
     BridgeQueue = 35,
+    /// Bundles that a neighbour of their recipient may fetch from the bridge.
+    BridgeHeld = 40,
 }
 
 impl Table {

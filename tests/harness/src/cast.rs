@@ -192,7 +192,10 @@ fn start(seat: Seat, server: &Server, state: &Path, progress: &Progress) -> Resu
         ca_file: server.ca_file(),
         bridge: server.spec().bridge.clone(),
     };
-    let node = Node::start(&host, &NodeSpec::new(name).account(account), state)?;
+    // Neighbours are asked to fetch mail as soon as the internet is gone.
+    let tables = "\n[pickup]\nwait_s = 0\n".to_owned();
+    let spec = NodeSpec { tables, ..NodeSpec::new(name).account(account) };
+    let node = Node::start(&host, &spec, state)?;
     progress.done(name);
     let actor = Actor { key: node.node_key()?, node, internet, platform, street };
     for kind in ["uplink_online", "bridge_pinned", "uplink_registered"] {
