@@ -52,7 +52,7 @@ pub enum UplinkCommand {
     /// Keep a neighbour's token, and hand it in.
     Token {
         /// The node key that it is made out to.
-        carrier: NodeSecret,
+        carrier: Box<NodeSecret>,
         /// The token.
         token: PickupToken,
     },

@@ -205,7 +205,8 @@ impl Shell {
             Action::KeepToken { own, token } => {
                 // A link whose key has just been rotated away ends; so does what came over it.
                 if let Some(carrier) = self.workers.transports.node_secret(own) {
-                    let _ = self.workers.uplink.send(UplinkCommand::Token { carrier, token });
+                    let _ =
+                        self.workers.uplink.send(UplinkCommand::Token { carrier: Box::new(carrier), token });
                 }
             }
             Action::Notice(notice) => self.workers.notices.publish(&notice, &self.workers.neighbours),

@@ -27,7 +27,7 @@ fn a_token_and_its_request() {
     compare(
         "pickup.json",
         &json!({
-            "bridge_secret": hex(&*bridge.identity.to_secret_bytes()),
+            "bridge_secret": hex(*bridge.identity.to_secret_bytes()),
             "bridge_key": hex(key),
             "domain": "bridge.example",
             "recipient_key": hex(elaine.identity.key()),

@@ -25,6 +25,9 @@ pub(super) const NONCE: u8 = b'n';
 const PAGE: usize = 256;
 const MARK: usize = 16;
 
+/// A row's key and value.
+type Row = (Vec<u8>, Vec<u8>);
+
 /// 16 bytes of a digest over a bare JID.
 type Mark = [u8; MARK];
 
@@ -163,7 +166,7 @@ impl Held {
         [&[NONCE], due_s.to_be_bytes().as_slice(), &mark(recipient), nonce].concat()
     }
 
-    fn rows(&self, after: &[u8], prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, LedgerError> {
+    fn rows(&self, after: &[u8], prefix: &[u8]) -> Result<Vec<Row>, LedgerError> {
         let mut rows = self.store.records(Table::Bridge, Some(after), PAGE)?;
         rows.retain(|(row, _)| row.starts_with(prefix));
         Ok(rows)
