@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{compare, hex};
 
 /// Every context there is. A new purpose gets a new one, here and in `check.py`.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 26] = [
     "header",
     "message",
     "bundle",
@@ -30,6 +30,9 @@ const NAMES: [&str; 23] = [
     "introduction-code",
     "attachment",
     "part",
+    "pickup",
+    "pickup-token",
+    "pickup-request",
 ];
 
 #[test]

@@ -151,6 +151,7 @@ impl Core {
             at_bridge: true,
             refused_by_bridge: false,
             opened: Opened::No,
+            brought: false,
         };
         if self.clock.expired(cx.now, &meta, &entry) {
             return Ok(());
