@@ -85,7 +85,8 @@ fn attachment(person: &Person) -> AttachmentView {
 }
 
 fn file_of(person: &Person, message: &MessageId) -> Vec<u8> {
-    std::fs::read(person.mailbox.attachment(&message.to_string()).unwrap().path).unwrap()
+    let file = person.mailbox.attachment(&message.to_string()).unwrap();
+    std::fs::read(file.files.path(&file.owner)).unwrap()
 }
 
 /// Keys of all records of attachments.
@@ -388,7 +389,8 @@ async fn two_authors_with_the_same_message_id_do_not_mix() {
         }
     };
     tokio::time::timeout(PATIENCE, both).await.unwrap();
-    let folder = jerry.mailbox.attachment(&id.to_string()).unwrap().path.parent().unwrap().to_owned();
+    let file = jerry.mailbox.attachment(&id.to_string()).unwrap();
+    let folder = file.files.path(&file.owner).parent().unwrap().to_owned();
     let mut files: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|f| std::fs::read(f.unwrap().path()).unwrap()).collect();
     files.sort();

@@ -36,6 +36,8 @@ pub struct Config {
     pub pickup: Pickup,
     /// Sled's memory and the disk quota.
     pub store: StoreLimits,
+    /// Encryption at rest.
+    pub encryption: Encryption,
     /// What others may learn from timing.
     pub privacy: Privacy,
     /// The local API.
@@ -62,8 +64,10 @@ pub enum ClockMode {
 pub struct Account {
     /// Bare JID, `user@host`.
     pub jid: String,
-    /// A file that holds the password on its first line; readable by the daemon only.
-    pub password_file: PathBuf,
+    /// A file that holds the password on its first line; readable by the daemon only. Default: what `pigeon store
+    /// password` has put into the data folder.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
     /// `host:port`; default: SRV records of the JID's domain.
     #[serde(default)]
     pub server: Option<String>,
@@ -164,6 +168,47 @@ pub struct StoreLimits {
     pub quota_bytes: u64,
 }
 
+/// What unlocks the data folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyMethod {
+    /// A file that holds a random key, made where there is none.
+    File,
+    /// A passphrase, from a file, the terminal or the standard input.
+    Passphrase,
+    /// A systemd credential that holds a random key.
+    Credential,
+    /// Nothing is encrypted beside what travels.
+    None,
+}
+
+impl KeyMethod {
+    /// As in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Passphrase => "passphrase",
+            Self::Credential => "credential",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Encryption at rest of mailbox, contacts, attachments and keys.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Encryption {
+    /// What unlocks the data folder.
+    pub key: KeyMethod,
+    /// With `file`. Default: `keys/store.key` in the data folder, which protects nothing where both are seized.
+    pub key_file: Option<PathBuf>,
+    /// With `passphrase`: holds it on the first line. Default: it is asked for.
+    pub passphrase_file: Option<PathBuf>,
+    /// With `credential`: its name in `$CREDENTIALS_DIRECTORY`.
+    pub credential: String,
+}
+
 /// Timing that others can see.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -201,6 +246,7 @@ impl Default for Config {
             energy: Energy::default(),
             pickup: Pickup::default(),
             store: StoreLimits::default(),
+            encryption: Encryption::default(),
             privacy: Privacy::default(),
             api: Api::default(),
             log: Log::default(),
@@ -242,6 +288,17 @@ impl Default for Pickup {
 impl Default for StoreLimits {
     fn default() -> Self {
         Self { cache_bytes: 16 << 20, quota_bytes: 1 << 30 }
+    }
+}
+
+impl Default for Encryption {
+    fn default() -> Self {
+        Self {
+            key: KeyMethod::File,
+            key_file: None,
+            passphrase_file: None,
+            credential: "pigeon-store".into(),
+        }
     }
 }
 
@@ -329,6 +386,11 @@ impl Config {
         if self.store.quota_bytes < 1 << 20 {
             return value("store.quota_bytes", &self.store.quota_bytes, "must be at least 1048576 (1 MiB)");
         }
+        let credential = &self.encryption.credential;
+        if credential.is_empty() || credential.contains('/') || credential.starts_with('.') {
+            let rule = "must be the name of a systemd credential, such as pigeon-store";
+            return value("encryption.credential", credential, rule);
+        }
         if self.name.chars().any(char::is_control) {
             return value("name", &self.name.escape_debug(), "must not hold control characters");
         }
@@ -341,8 +403,10 @@ impl Config {
             );
         }
         if let Some(account) = &self.account {
-            if let Err(error) = std::fs::File::open(&account.password_file) {
-                let file = format!("{:?} ({error})", account.password_file);
+            if let Some(path) = &account.password_file
+                && let Err(error) = std::fs::File::open(path)
+            {
+                let file = format!("{path:?} ({error})");
                 let rule = "must be a file that the daemon can read, with the password on its first line";
                 return value("account.password_file", &file, rule);
             }
@@ -400,6 +464,9 @@ mod tests {
         );
         let file = parse("[account]\njid='e@x.org'\npassword_file='/nonexistent'\nbridge='b'").unwrap_err();
         assert!(file.starts_with("account.password_file"), "{file}");
+        let credential = parse("[encryption]\ncredential = '../x'").unwrap_err();
+        assert!(credential.starts_with("encryption.credential"), "{credential}");
+        assert!(parse("[encryption]\nkey = 'rot13'").unwrap_err().contains("rot13"));
         assert!(parse("clock = 'sometimes'").unwrap_err().contains("line 1"));
     }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
+use crate::folder::secret::Passphrases;
 use crate::node;
 
 /// The CarrierPigeon node daemon: seals, keeps, carries and delivers messages.
@@ -52,6 +53,11 @@ fn run(config: Config) -> ExitCode {
     if let Err(error) = start_log(&config.log.filter) {
         return fail(&error);
     }
+    // Before anything runs: whoever types it must be able to interrupt.
+    let passphrases = match Passphrases::ask(&config.encryption, &config.data_dir) {
+        Ok(passphrases) => passphrases,
+        Err(error) => return fail(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
@@ -59,7 +65,7 @@ fn run(config: Config) -> ExitCode {
     match runtime.block_on(async {
         let cancel = CancellationToken::new();
         stop_on_signals(&cancel)?;
-        Box::pin(node::run(config, cancel)).await
+        Box::pin(node::run(config, passphrases, cancel)).await
     }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

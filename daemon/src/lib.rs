@@ -12,6 +12,7 @@ pub mod config;
 pub mod connectivity;
 pub mod daemon;
 pub mod events;
+pub mod folder;
 pub mod input;
 pub mod keys;
 pub mod links;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pigeon_bundle::SecretRandom;
 use pigeon_core::{Catalog, Core, CoreConfig, Entry, StoreOp, Whom};
 use pigeon_proto::api::pigeon_server::PigeonServer;
-use pigeon_store::{Store, StoreError, StoreOptions, Transaction};
+use pigeon_store::{RecoveryReport, Store, StoreError, StoreOptions, Transaction};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -20,8 +20,10 @@ use crate::clock::{Clock, mono_ms};
 use crate::config::{CarryFor, Config, PickupWhom};
 use crate::connectivity;
 use crate::events::{EventLog, event};
+use crate::folder::secret::Passphrases;
+use crate::folder::{Folder, FolderError};
 use crate::input::INPUTS_MAX;
-use crate::keys::{self, KeyError};
+use crate::keys::KeyError;
 use crate::mailbox::{Mailbox, MailboxError, run_assembler, run_calendar, run_opener};
 use crate::neighbours::Neighbours;
 use crate::notices::Notices;
@@ -42,6 +44,9 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 /// Why the daemon cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
+    /// The data folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// Keys.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -69,17 +74,26 @@ pub enum NodeError {
 }
 
 /// Runs the node until `cancel`, then stops it: no new work, frames in flight finished, store flushed, socket removed.
+/// `passphrases` are what [`Passphrases::ask`] gave.
 ///
 /// # Errors
 /// What keeps it from starting, with the remedy.
-pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeError> {
+pub async fn run(
+    config: Config,
+    passphrases: Passphrases,
+    cancel: CancellationToken,
+) -> Result<(), NodeError> {
     let config = Arc::new(config);
-    let key_dir = config.data_dir.join("keys");
-    keys::private_dir(&key_dir)?;
     let socket = Socket::bind(&config.socket).await?;
-    // The store's lock comes before the keys: two daemons on one data_dir must not make an identity each.
-    let (store, recovery) = Store::open(&config.data_dir.join("store"), store_options(&config))?;
-    let identity = keys::identity(&key_dir, &mut OsRandom)?;
+    // The folder's lock comes before the keys: two daemons on one data_dir must not make an identity each.
+    let opened = tokio::task::spawn_blocking({
+        let config = config.clone();
+        move || open_folder(&config, &passphrases)
+    });
+    let (folder, store, recovery) = opened.await??;
+    let keys = folder.keys();
+    let identity = keys.identity(&mut OsRandom)?;
+    keys.seal()?;
     let went_back = recovery.lost_transactions > 0 || recovery.set_aside.is_some();
     let recovery = if recovery.is_healthy() { String::new() } else { recovery.to_string() };
     if !recovery.is_empty() {
@@ -152,7 +166,8 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
             events: events.clone(),
             state: uplink_state.clone(),
         };
-        let session = uplink.spawn(commands, network.clone(), cancel.clone())?;
+        let password = uplink.password(&keys)?;
+        let session = uplink.spawn(password, commands, network.clone(), cancel.clone())?;
         tasks.spawn(async move {
             let _ = session.await;
         });
@@ -161,6 +176,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
     tasks.spawn(transports::run(
         transports.clone(),
         config.clone(),
+        keys,
         clock.clone(),
         inputs,
         network,
@@ -191,8 +207,18 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), NodeEr
     }
     shell.await?;
     tokio::task::spawn_blocking(move || store.close()).await??;
+    drop(folder);
     tracing::info!("stopped");
     served
+}
+
+fn open_folder(
+    config: &Config,
+    passphrases: &Passphrases,
+) -> Result<(Folder, Store, RecoveryReport), FolderError> {
+    let folder = Folder::open(config, passphrases)?;
+    let (store, recovery) = folder.store(store_options(config))?;
+    Ok((folder, store, recovery))
 }
 
 /// A store that has lost its newest transactions may remember copies that were given away since. They are given up:
@@ -236,7 +262,7 @@ async fn serve(
 
 /// The store also holds inbox, outbox and contacts: it gets room for them beyond what the core may fill with bundles,
 /// so that carried mail never keeps own messages from being written.
-fn store_options(config: &Config) -> StoreOptions {
+pub(crate) fn store_options(config: &Config) -> StoreOptions {
     let quota_bytes = config.store.quota_bytes;
     let records = (quota_bytes / 4).max(RECORDS_MIN);
     StoreOptions { cache_bytes: config.store.cache_bytes, quota_bytes: quota_bytes.saturating_add(records) }

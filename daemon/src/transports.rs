@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::input::Input;
-use crate::keys::{self, KeyError};
+use crate::keys::{KeyError, Keys};
 use crate::random::OsRandom;
 
 /// A network that has just changed is looked at again after this: addresses come a little after the link.
@@ -153,6 +153,7 @@ impl Default for Transports {
 pub async fn run(
     transports: Arc<Transports>,
     config: Arc<Config>,
+    keys: Keys,
     clock: Clock,
     inputs: mpsc::Sender<Input>,
     mut network: watch::Receiver<u64>,
@@ -161,12 +162,12 @@ pub async fn run(
     if !config.quic.enabled {
         return;
     }
-    let keys = config.data_dir.join("keys");
     let lifetime = Duration::from_secs(u64::from(config.quic.rotate_h) * 3_600);
     while !cancel.is_cancelled() {
         let stop = CancellationToken::new();
         // A key older than its lifetime is replaced here, at start and at each rotation.
-        let started = keys::node_secret(&keys, lifetime.as_secs(), &mut OsRandom)
+        let started = keys
+            .node_secret(lifetime.as_secs(), &mut OsRandom)
             .map_err(TransportError::from)
             .and_then(|(secret, age)| {
                 let own = secret.key();

@@ -8,15 +8,12 @@ use pigeon_bundle::attachment::ATTACHMENT_SIZE_MAX;
 use pigeon_proto::api;
 use pigeon_proto::api::attachment_chunk::Part as Chunk;
 use pigeon_proto::api::send_attachment_request::Part;
-use tokio::fs::File;
-use tokio::io::AsyncReadExt as _;
 use tonic::{Status, Streaming};
 
 use super::convert::{attachment, status_of};
+use crate::folder::files::Reader;
 use crate::mailbox::{Attached, Mailbox, MailboxError};
 
-/// Bytes of one chunk to a reader.
-const CHUNK_SIZE: usize = 64 << 10;
 /// Bytes of one chunk from a sender, at most.
 const CHUNK_SIZE_MAX: usize = 1 << 20;
 /// How long a sender may be silent: what it has sent so far stands in memory meanwhile, and others wait.
@@ -90,8 +87,8 @@ fn check_size(size: usize) -> Result<(), Status> {
 
 /// What a reader is at.
 enum Reading {
-    Head(api::Attachment, File),
-    Data(File),
+    Head(api::Attachment, Reader),
+    Data(Reader),
 }
 
 /// The attachment of a message received, a chunk at a time.
@@ -100,21 +97,20 @@ pub(super) async fn read(
     message_id: &str,
 ) -> Result<impl Stream<Item = Result<api::AttachmentChunk, Status>> + Send + use<>, Status> {
     let found = mailbox.attachment(message_id).map_err(|e| status_of(&e))?;
-    let unreadable = |source| MailboxError::AttachmentFile { path: found.path.clone(), source };
-    let file = File::open(&found.path).await.map_err(|source| status_of(&unreadable(source)))?;
-    let start = Reading::Head(attachment(found.view), file);
+    let unreadable = |source| MailboxError::AttachmentFile { path: found.files.path(&found.owner), source };
+    let reader = found.files.open(&found.owner).await.map_err(|source| status_of(&unreadable(source)))?;
+    let start = Reading::Head(attachment(found.view), reader);
     Ok(futures::stream::try_unfold(start, |reading| async {
-        let (part, file) = match reading {
-            Reading::Head(head, file) => (Chunk::Head(head), file),
-            Reading::Data(mut file) => {
-                let mut data = Vec::with_capacity(CHUNK_SIZE);
-                let read = (&mut file).take(CHUNK_SIZE as u64).read_to_end(&mut data).await;
+        let (part, reader) = match reading {
+            Reading::Head(head, reader) => (Chunk::Head(head), reader),
+            Reading::Data(mut reader) => {
+                let read = reader.chunk().await;
                 match read.map_err(|error| Status::internal(format!("reading the attachment: {error}")))? {
-                    0 => return Ok(None),
-                    _ => (Chunk::Data(data), file),
+                    None => return Ok(None),
+                    Some(data) => (Chunk::Data(data), reader),
                 }
             }
         };
-        Ok(Some((api::AttachmentChunk { part: Some(part) }, Reading::Data(file))))
+        Ok(Some((api::AttachmentChunk { part: Some(part) }, Reading::Data(reader))))
     }))
 }

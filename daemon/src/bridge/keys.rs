@@ -47,11 +47,11 @@ pub enum BridgeKeyError {
 pub fn identity(dir: &Path, rng: &mut dyn SecretRandom) -> Result<BridgeIdentity, KeyError> {
     private_dir(dir)?;
     let path = dir.join(KEY_FILE);
-    if let Some(secret) = read::<64>(&path, "bridge")? {
+    if let Some(secret) = read::<64>(&path, "bridge", None)? {
         return Ok(BridgeIdentity::from_secret_bytes(&secret));
     }
     let identity = BridgeIdentity::generate(rng);
-    write(&path, "bridge", identity.to_secret_bytes().as_ref())?;
+    write(&path, "bridge", identity.to_secret_bytes().as_ref(), None)?;
     Ok(identity)
 }
 

@@ -23,10 +23,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::config::Account;
 use crate::events::{EventLog, event};
 use crate::input::{Input, UplinkCommand};
+use crate::keys::Keys;
 use crate::mailbox::{Arrival, Mailbox};
 use bridge::{Answer, Introducer};
 use pickup::{TokenKey, Tokens};
@@ -88,6 +90,17 @@ pub enum UplinkError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// There is no password.
+    #[error(
+        "there is no password for {jid}\nhelp: `pigeon store password` keeps it encrypted in the data folder; or name a file with account.password_file"
+    )]
+    NoPassword {
+        /// The account.
+        jid: String,
+    },
+    /// The kept password cannot be read.
+    #[error(transparent)]
+    Key(#[from] crate::keys::KeyError),
     /// The account's settings cannot be used.
     #[error(transparent)]
     Config(#[from] pigeon_xmpp::ConfigError),
@@ -148,21 +161,35 @@ struct Driver {
 }
 
 impl Uplink {
-    /// Reads the password and starts the session's task.
+    /// The account's password.
     ///
     /// # Errors
-    /// A password file that cannot be read, or settings that cannot be used.
+    /// A file that cannot be read, or no password at all.
+    pub fn password(&self, keys: &Keys) -> Result<Secret, UplinkError> {
+        let account = &self.account;
+        let Some(path) = &account.password_file else {
+            let kept =
+                keys.password()?.ok_or_else(|| UplinkError::NoPassword { jid: account.jid.clone() })?;
+            return Ok(Secret::from(kept.as_str().to_owned()));
+        };
+        let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|source| {
+            UplinkError::Password { path: path.clone(), jid: account.jid.clone(), source }
+        })?;
+        Ok(Secret::from(text.lines().next().unwrap_or_default().to_owned()))
+    }
+
+    /// Starts the session's task.
+    ///
+    /// # Errors
+    /// Settings that cannot be used.
     pub fn spawn(
         self,
+        password: Secret,
         commands: mpsc::UnboundedReceiver<UplinkCommand>,
         network: watch::Receiver<u64>,
         cancel: CancellationToken,
     ) -> Result<tokio::task::JoinHandle<()>, UplinkError> {
         let account = &self.account;
-        let password = std::fs::read_to_string(&account.password_file).map_err(|source| {
-            UplinkError::Password { path: account.password_file.clone(), jid: account.jid.clone(), source }
-        })?;
-        let password = Secret::from(password.lines().next().unwrap_or_default().to_owned());
         let config = ClientConfig {
             server: account.server.clone(),
             direct_tls: account.direct_tls,

@@ -57,7 +57,7 @@ fn due(tree: &Tree, kind: u8, until_s: u64, limit: usize) -> Read<Vec<[u8; 32]>>
 }
 
 /// At most `limit` values of a kind behind `after`, each read with `parse`.
-fn page_of<T>(
+pub(crate) fn page_of<T>(
     tree: &Tree,
     kind: u8,
     after: Option<[u8; 32]>,
@@ -166,7 +166,10 @@ impl Catalog for Store {
     }
 
     fn state(&self, key: &str) -> CatalogResult<Option<Vec<u8>>> {
-        let key = state_key(key);
-        self.look("a state value", |tree| value_at(tree, &key))
+        let place = state_key(key);
+        let stored = self.look("a state value", |tree| value_at(tree, &place))?;
+        let (Some(sealer), Some(sealed)) = (self.sealer(), &stored) else { return Ok(stored) };
+        let opened = sealer.open_state(key, sealed);
+        opened.map(Some).ok_or_else(|| self.live().damaged("state value").reading("a state value"))
     }
 }

@@ -93,6 +93,24 @@ pub enum StoreError {
         /// The store's directory.
         dir: PathBuf,
     },
+    /// Records are sealed, and no key was given.
+    #[error("{} is encrypted: give the key it was made with ([encryption] in the config)", .dir.display())]
+    Sealed {
+        /// The store's directory.
+        dir: PathBuf,
+    },
+    /// Records are plain, and a key was given.
+    #[error("{} is not encrypted: `pigeon store rekey` encrypts it", .dir.display())]
+    Plain {
+        /// The store's directory.
+        dir: PathBuf,
+    },
+    /// Records are sealed under another key.
+    #[error("{} is encrypted under another key: put back the file keys/vault that belongs to it", .dir.display())]
+    WrongKey {
+        /// The store's directory.
+        dir: PathBuf,
+    },
     /// The directory was written by a newer program.
     #[error("{} has schema {found}, this program knows up to {supported}: run the newer program, or use another directory", .dir.display())]
     NewerSchema {

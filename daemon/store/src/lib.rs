@@ -10,10 +10,12 @@
 //! - `writer`: group commit, and what an error answer means
 //! - `check`, `opening`, `salvage`: what is done about damage
 //! - `space`: a full disk
+//! - `seal`: encryption at rest; `copy`: everything into another store
 
 mod bulk;
 mod catalog;
 mod check;
+mod copy;
 mod counters;
 mod draft;
 mod engine;
@@ -28,6 +30,7 @@ mod plan;
 mod quarantine;
 mod report;
 mod salvage;
+mod seal;
 mod space;
 mod stats;
 mod store;
@@ -35,10 +38,12 @@ mod transaction;
 mod value;
 mod writer;
 
+pub use copy::Copied;
 pub use engine::SyncFn;
 pub use error::StoreError;
 pub use plan::TAKERS_MAX;
 pub use report::RecoveryReport;
+pub use seal::key::{SEAL_OVERHEAD, STORE_KEY_LENGTH, Sealer, StoreKey};
 pub use stats::Stats;
 pub use store::{QUEUE_BYTES_MAX, QUEUE_TRANSACTIONS_MAX, Record, Store, StoreOptions};
 pub use transaction::{RECORD_KEY_MAX, RECORD_VALUE_MAX, RecordOp, STATE_KEY_MAX, Table, Transaction};

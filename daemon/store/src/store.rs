@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
@@ -17,6 +17,8 @@ use crate::live::{Live, ReadError};
 use crate::lock::Lock;
 use crate::opening::{self, Opened};
 use crate::report::RecoveryReport;
+use crate::seal::key::StoreKey;
+use crate::seal::records::{PROOF, RecordSealer};
 use crate::stats::{Stats, disk_bytes};
 use crate::transaction::{RECORD_KEY_MAX, Table, Transaction, limit};
 use crate::value;
@@ -67,6 +69,8 @@ struct Inner {
     queue: Mutex<Option<SyncSender<Message>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<Lock>>,
+    /// Set at opening, in a sealed store.
+    sealer: OnceLock<RecordSealer>,
 }
 
 impl Store {
@@ -86,6 +90,18 @@ impl Store {
     /// As [`Store::open`].
     #[doc(hidden)]
     pub fn open_with(
+        dir: &Path,
+        options: StoreOptions,
+        sync: SyncFn,
+    ) -> Result<(Self, RecoveryReport), StoreError> {
+        let (store, report) = Self::open_engine(dir, options, sync)?;
+        if store.raw_records(Table::Vault, None, 1)?.is_empty() {
+            return Ok((store, report));
+        }
+        Err(StoreError::Sealed { dir: dir.to_path_buf() })
+    }
+
+    fn open_engine(
         dir: &Path,
         options: StoreOptions,
         sync: SyncFn,
@@ -114,8 +130,52 @@ impl Store {
             queue: Mutex::new(Some(sender)),
             writer: Mutex::new(Some(thread)),
             lock: Mutex::new(Some(lock)),
+            sealer: OnceLock::new(),
         };
         Ok((Self { inner: Arc::new(inner) }, report))
+    }
+
+    /// [`Store::open`] with all records and state values sealed under `key`. A new store is made so.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`StoreError::Plain`] where there are plain records ([`Store::copy_into`] is the way), and
+    /// [`StoreError::WrongKey`].
+    pub fn open_sealed(
+        dir: &Path,
+        options: StoreOptions,
+        key: StoreKey,
+    ) -> Result<(Self, RecoveryReport), StoreError> {
+        let (store, report) = Self::open_engine(dir, options, Arc::new(std::fs::File::sync_data))?;
+        let sealer = RecordSealer::new(key);
+        match store.raw_record(Table::Vault, PROOF)? {
+            Some(proof) if sealer.open(PROOF, &proof).is_some() => {}
+            Some(_) => return Err(StoreError::WrongKey { dir: dir.to_path_buf() }),
+            None if store.has_plain()? => return Err(StoreError::Plain { dir: dir.to_path_buf() }),
+            // Lost to damage, or a new store.
+            None => store.prove(&sealer)?,
+        }
+        // Nobody else has this store yet.
+        let _ = store.inner.sealer.set(sealer);
+        Ok((store, report))
+    }
+
+    /// Writes the proof, unless rows under another key are there.
+    fn prove(&self, sealer: &RecordSealer) -> Result<(), StoreError> {
+        if let Some((row, value)) = self.raw_records(Table::Vault, None, 1)?.first()
+            && sealer.open(row, value).is_none()
+        {
+            return Err(StoreError::WrongKey { dir: self.live().dir().to_path_buf() });
+        }
+        self.commit_blocking(Transaction::of_records(vec![sealer.proof()]))
+    }
+
+    /// The key of a sealed store, from which other files beside it have theirs.
+    pub fn key(&self) -> Option<&StoreKey> {
+        self.inner.sealer.get().map(RecordSealer::key)
+    }
+
+    pub(crate) fn sealer(&self) -> Option<&RecordSealer> {
+        self.inner.sealer.get()
     }
 
     pub(crate) fn live(&self) -> &Live {
@@ -126,14 +186,15 @@ impl Store {
     /// that order; the future ends with `Ok` when it is durable.
     ///
     /// # Errors
-    /// With an error nothing of it is in the store, and later transactions are not concerned. There are two exceptions,
-    /// both after a failing disk ([`StoreError::Engine`], [`StoreError::SyncFailed`]) that could not be read again at
-    /// once: the transaction may then turn out to be there when the store has been opened again.
+    /// With an error nothing of it is in the store, and later transactions are not concerned. There are three exceptions,
+    /// all after a failing disk ([`StoreError::Engine`], [`StoreError::SyncFailed`], and a [`StoreError::DiskFull`] that
+    /// came while the group was being written) that could not be read again at once: the transaction may then turn out
+    /// to be there when the store has been opened again.
     pub fn commit(
         &self,
         transaction: Transaction,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static + use<> {
-        let queued = self.inner.enqueue(transaction);
+        let queued = self.enqueue(transaction);
         async move { queued?.await.unwrap_or(Err(StoreError::Closed)) }
     }
 
@@ -142,7 +203,18 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn commit_blocking(&self, transaction: Transaction) -> Result<(), StoreError> {
-        self.inner.enqueue(transaction)?.blocking_recv().unwrap_or(Err(StoreError::Closed))
+        self.enqueue(transaction)?.blocking_recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn enqueue(
+        &self,
+        transaction: Transaction,
+    ) -> Result<oneshot::Receiver<Result<(), StoreError>>, StoreError> {
+        let transaction = match self.sealer() {
+            Some(sealer) => sealer.seal(transaction)?,
+            None => transaction,
+        };
+        self.inner.enqueue(transaction)
     }
 
     /// The value of a record.
@@ -151,15 +223,42 @@ impl Store {
     /// [`StoreError::Damaged`] and other failures to read, never for a record that is not there.
     pub fn record(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         limit("the key of a record", key.len(), RECORD_KEY_MAX)?;
+        let Some(sealer) = self.sealer() else { return self.raw_record(table, key) };
+        let row = sealer.row(table, key);
+        let Some(sealed) = self.raw_record(Table::Vault, &row)? else { return Ok(None) };
+        match sealer.open(&row, &sealed) {
+            Some((whose, value)) if whose == key => Ok(Some(value)),
+            _ => Err(self.live().damaged("record")),
+        }
+    }
+
+    /// A record as the engine keeps it.
+    fn raw_record(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let key = record_key(table, key);
         self.live().read("record", |tree| value_at(tree, &key))
     }
 
-    /// At most `limit` records of a table with keys greater than `after`, in the order of their keys.
+    /// At most `limit` records of a table behind `after`, in the order of their keys; in a sealed store in the order of
+    /// what is readable of them (numbers, times, kinds), and among equals in some order that stays the same.
     ///
     /// # Errors
     /// As [`Store::record`].
     pub fn records(
+        &self,
+        table: Table,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let Some(sealer) = self.sealer() else { return self.raw_records(table, after, limit) };
+        let first = sealer.row(table, after.unwrap_or_default());
+        let rows = self.raw_records(Table::Vault, Some(&first), limit)?;
+        let rows = rows.into_iter().take_while(|(row, _)| row.first() == Some(&table.number()));
+        rows.map(|(row, sealed)| sealer.open(&row, &sealed).ok_or_else(|| self.live().damaged("record")))
+            .collect()
+    }
+
+    /// [`Store::records`] as the engine keeps them.
+    pub(crate) fn raw_records(
         &self,
         table: Table,
         after: Option<&[u8]>,

@@ -5,12 +5,13 @@ use std::fmt;
 use pigeon_core::StoreOp;
 
 use crate::error::StoreError;
+use crate::seal::records::{ROW_KEY_ROOM, ROW_VALUE_ROOM};
 use crate::value::VALUE_MAX;
 
 /// Longest key of a record in bytes.
 pub const RECORD_KEY_MAX: usize = 512;
-/// Longest value of a record in bytes.
-pub const RECORD_VALUE_MAX: usize = VALUE_MAX;
+/// Longest value of a record in bytes; in a sealed store its row is longer.
+pub const RECORD_VALUE_MAX: usize = VALUE_MAX - ROW_VALUE_ROOM;
 /// Longest name of a `SetState` value in bytes.
 pub const STATE_KEY_MAX: usize = 128;
 
@@ -84,12 +85,18 @@ impl RecordOp {
     }
 
     pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let (Self::Put { table, .. } | Self::Delete { table, .. }) = self;
+        let (key_max, value_max) = match table {
+            // A row of a sealed record, whose own limits have been checked.
+            Table::Vault => (RECORD_KEY_MAX + ROW_KEY_ROOM, VALUE_MAX),
+            _ => (RECORD_KEY_MAX, RECORD_VALUE_MAX),
+        };
         match self {
             Self::Put { key, value, .. } => {
-                limit("the key of a record", key.len(), RECORD_KEY_MAX)?;
-                limit("a record", value.len(), RECORD_VALUE_MAX)
+                limit("the key of a record", key.len(), key_max)?;
+                limit("a record", value.len(), value_max)
             }
-            Self::Delete { key, .. } => limit("the key of a record", key.len(), RECORD_KEY_MAX),
+            Self::Delete { key, .. } => limit("the key of a record", key.len(), key_max),
         }
     }
 }
@@ -142,6 +149,10 @@ tables! {
     Attachment = 8,
     /// Uplink: what has been sent up and what was answered.
     Uplink = 7,
+    /// Rows of a sealed store: every other table's records. Written by the store itself, for callers always empty.
+    Vault = 9,
+    /// Index: messages already delivered by the time at which they can be forgotten.
+    SeenExpiry = 10,
     /// Single values of the bridge.
     Bridge = 32,
     /// The bridge's log of messages it has handled, by P.
@@ -155,6 +166,7 @@ tables! {
 }
 
 impl Table {
+    /// Number on disk.
     pub(crate) fn number(self) -> u8 {
         self as u8
     }

@@ -9,7 +9,6 @@ use pigeon_store::{StoreError, Transaction};
 
 use super::super::open::{Arrival, Change, Drafted};
 use super::super::{INBOX, Mailbox, MailboxError, State};
-use super::files;
 use super::limits::{
     ARRIVING_BYTES_MAX, ARRIVING_BYTES_PER_AUTHOR_MAX, ARRIVING_MAX, ARRIVING_PER_AUTHOR_MAX,
     ARRIVING_QUOTA_SHARE, WAITING_MAX,
@@ -67,7 +66,7 @@ impl Mailbox {
             return Ok(Some("too many attachments are on their way"));
         }
         // The files are no part of the store, and may take as much as it may.
-        let files = files::bytes(&self.config.data_dir).unwrap_or(u64::MAX);
+        let files = self.files().bytes().unwrap_or(u64::MAX);
         if files.saturating_add(bytes(&together)) > quota {
             return Ok(Some("the attachments received fill the quota"));
         }

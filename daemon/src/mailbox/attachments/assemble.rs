@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::open::Drafted;
 use super::super::{INBOX, Mailbox, MailboxError};
-use super::files;
 use super::limits::{DROPPED_AT_ONCE, REVEALS_AT_ONCE};
 use super::records::{Arriving, Ending, Key, all_arriving, all_waiting, expired_sent, forget_waiting};
 use crate::events::event;
@@ -95,12 +94,12 @@ impl Mailbox {
 
     async fn assemble(self: &Arc<Self>, key: Key, arriving: &Arriving) -> Result<(), MailboxError> {
         let (store, parts) = (self.store.clone(), arriving.parts().collect::<Vec<_>>());
-        let path = files::path(&self.config.data_dir, &key);
+        let (files, owner) = (self.files(), key.owner());
         let work = tokio::task::spawn_blocking(move || -> Result<_, MailboxError> {
             let assembled = put_together(&store, &key, &parts)?;
             if let Assembled::Content(content) = &assembled {
-                let failed = |source| MailboxError::AttachmentFile { path: path.clone(), source };
-                files::write(&path, content).map_err(failed)?;
+                let failed = |source| MailboxError::AttachmentFile { path: files.path(&owner), source };
+                files.write(&owner, content).map_err(failed)?;
             }
             Ok(assembled)
         });

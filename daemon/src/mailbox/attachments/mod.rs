@@ -11,7 +11,6 @@
 
 mod arrive;
 mod assemble;
-mod files;
 mod limits;
 mod records;
 mod send;

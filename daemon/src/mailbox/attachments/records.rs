@@ -16,6 +16,7 @@ use pigeon_store::{RecordOp, Store, StoreError, Table};
 use prost::Message;
 
 use super::limits::PAGE;
+use crate::folder::files::Owner;
 
 const TABLE: Table = Table::Attachment;
 const ARRIVING: u8 = b'h';
@@ -202,6 +203,11 @@ fn number(index: usize) -> [u8; 2] {
 }
 
 impl Key {
+    /// Whose file it becomes.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner { author: self.author, id: self.id }
+    }
+
     fn record(&self, kind: u8) -> Vec<u8> {
         join(kind, &[&self.author.0, &self.id.0])
     }

@@ -1,14 +1,12 @@
 //! What local apps see of attachments.
 
-use std::path::PathBuf;
-
 use pigeon_bundle::{IdentityKey, MessageId};
 use pigeon_core::Catalog as _;
 
 use super::super::records::{InboxRecord, OutboxRecord};
 use super::super::{INBOX, Mailbox, MailboxError};
-use super::files;
 use super::records::{AttachmentInfo, Ending, Key, all_sent};
+use crate::folder::files::{Files, Owner};
 
 /// An attachment with what is known of it.
 pub struct AttachmentView {
@@ -24,8 +22,10 @@ pub struct AttachmentView {
 pub struct AttachmentFile {
     /// What it is.
     pub view: AttachmentView,
-    /// Where it is. Only the daemon may read it.
-    pub path: PathBuf,
+    /// Where it is.
+    pub files: Files,
+    /// Whose it is.
+    pub owner: Owner,
 }
 
 impl Mailbox {
@@ -87,7 +87,12 @@ impl Mailbox {
             let AttachmentView { info, state, parts } = view;
             return Err(MailboxError::AttachmentIncomplete { state, parts, needed: info.needed });
         }
-        Ok(AttachmentFile { view, path: files::path(&self.config.data_dir, &key) })
+        Ok(AttachmentFile { view, files: self.files(), owner: key.owner() })
+    }
+
+    /// Where attachments that arrived are kept.
+    pub(super) fn files(&self) -> Files {
+        Files::new(&self.config.data_dir, self.store.key())
     }
 }
 

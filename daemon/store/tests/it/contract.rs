@@ -6,7 +6,7 @@ use pigeon_store::Transaction;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::support::{DAY, Mint, entry, node, open, seed};
+use crate::support::{DAY, Mint, entry, node, open, open_sealed, seed};
 
 /// An operation on one of the prepared bundles, by number.
 #[derive(Debug, Clone)]
@@ -128,6 +128,11 @@ fn the_store_answers_as_its_twin_in_memory() {
         let (store, report) = open(dir.path());
         assert!(report.closed_cleanly && report.is_healthy(), "{report}");
         compare(&store, &twin, &bundles);
+        // Sealed it answers the same.
+        let dir = tempfile::tempdir().unwrap();
+        let (sealed, _) = open_sealed(dir.path(), 1);
+        store.copy_into(&sealed).unwrap();
+        compare(&sealed, &twin, &bundles);
         Ok(())
     });
     run.unwrap();

@@ -15,4 +15,5 @@ mod damage;
 mod full_disk;
 mod load;
 mod powercut;
+mod seal;
 mod support;

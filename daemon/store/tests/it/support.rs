@@ -9,7 +9,8 @@ use pigeon_bundle::{
     Reveal, SecretRandom, seal,
 };
 use pigeon_core::{BundleMeta, Catalog, Entry, Opened, Pool, PoolUsage, StoreOp, Usage};
-use pigeon_store::{RecoveryReport, Store, StoreOptions, Table, Transaction};
+use pigeon_store::{RecoveryReport, Store, StoreKey, StoreOptions, Table, Transaction};
+use zeroize::Zeroizing;
 
 /// SplitMix64: numbers that a seed repeats.
 #[derive(Debug, Clone)]
@@ -134,6 +135,16 @@ pub(crate) fn node(number: u64) -> NodeKey {
 
 pub(crate) fn open(dir: &Path) -> (Store, RecoveryReport) {
     Store::open(dir, StoreOptions::default()).unwrap()
+}
+
+/// The store in `dir`, sealed under a key of these bytes.
+pub(crate) fn open_sealed(dir: &Path, byte: u8) -> (Store, RecoveryReport) {
+    Store::open_sealed(dir, StoreOptions::default(), key(byte)).unwrap()
+}
+
+/// A key of these bytes.
+pub(crate) fn key(byte: u8) -> StoreKey {
+    StoreKey::new(Zeroizing::new([byte; 32]))
 }
 
 pub(crate) fn put(bundle: &Bundle, number: u64) -> Transaction {
