@@ -152,7 +152,7 @@ impl Core {
         if entry.pool == Pool::Own {
             return Ok(None);
         }
-        if self.clock.expired(cx.now, meta, entry) {
+        if self.expired(cx, meta, entry) {
             return Ok(Some(Rank::Expired));
         }
         if entry.at_bridge {

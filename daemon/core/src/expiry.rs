@@ -3,10 +3,12 @@
 use pigeon_bundle::BundleId;
 
 use crate::action::{RemovalReason, StoreOp};
+use crate::catalog::BundleMeta;
 use crate::commits::Then;
 use crate::context::Context;
 use crate::core::Core;
 use crate::entry::{Entry, Pool};
+use crate::fault::Fault;
 use crate::trouble::Flow;
 
 /// Between two looks at what has expired.
@@ -58,6 +60,11 @@ impl Expiry {
 }
 
 impl Core {
+    /// Whether nobody may hold the bundle any more.
+    pub(crate) fn expired(&self, cx: &Context<'_>, meta: &BundleMeta, entry: &Entry) -> bool {
+        !self.has_fault(Fault::ExpiredDelivered) && self.clock.expired(cx.now, meta, entry)
+    }
+
     /// Removes what has expired, if it is time to look.
     pub(crate) fn expire(&mut self, cx: &mut Context<'_>) -> Flow {
         if self.expiry.due_ms.is_none_or(|due_ms| cx.now.mono_ms < due_ms) {
@@ -83,6 +90,9 @@ impl Core {
     }
 
     fn expire_bundles(&mut self, cx: &mut Context<'_>, wall_s: u64, ops: &mut Vec<StoreOp>) -> Flow<bool> {
+        if self.has_fault(Fault::ExpiredDelivered) {
+            return Ok(false);
+        }
         let expired = cx.catalog.expiring(wall_s, BATCH_MAX)?;
         let full = expired.len() == BATCH_MAX;
         let before = ops.len();
@@ -115,7 +125,7 @@ impl Core {
             let Some(meta) = cx.catalog.meta(&id)? else { continue };
             let listed =
                 ops.iter().any(|op| matches!(op, StoreOp::Remove { id: removed, .. } if *removed == id));
-            if !listed && may_expire(cx, &entry) && self.clock.expired(cx.now, &meta, &entry) {
+            if !listed && may_expire(cx, &entry) && self.expired(cx, &meta, &entry) {
                 ops.push(self.removal(id, RemovalReason::Expired));
             }
         }

@@ -19,6 +19,12 @@ pub enum Fault {
     TombstoneIgnored,
     /// Eviction takes own mail as well.
     OwnMailEvicted,
+    /// A link that ends after `Granted` gives its copies back: the frame may have been lost.
+    RefundAfterLostGranted,
+    /// Nobody looks whether a bundle is too old.
+    ExpiredDelivered,
+    /// A last copy moves as often as it finds a better node.
+    MovesUncapped,
     /// The giver does not reserve what it has promised to somebody else.
     NothingReserved,
 }

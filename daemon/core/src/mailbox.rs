@@ -63,7 +63,10 @@ impl Core {
     pub(crate) fn pump_openings(&mut self, cx: &mut Context<'_>) -> Flow {
         while self.opening.asked.len() < OPENING_MAX {
             let Some(bundle) = self.opening.waiting.pop_front() else { break };
-            if self.entry(cx, &bundle)?.is_none() {
+            let (Some(entry), Some(meta)) = (self.entry(cx, &bundle)?, cx.catalog.meta(&bundle)?) else {
+                continue;
+            };
+            if self.expired(cx, &meta, &entry) {
                 continue;
             }
             self.opening.asked.insert(bundle);

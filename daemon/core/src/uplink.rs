@@ -171,7 +171,7 @@ impl Core {
             return Ok(false);
         }
         let Some(meta) = cx.catalog.meta(id)? else { return Ok(false) };
-        Ok(meta.has_uplink && !self.clock.expired(cx.now, &meta, entry))
+        Ok(meta.has_uplink && !self.expired(cx, &meta, entry))
     }
 
     /// The bridge's word. It is recorded whenever it comes.

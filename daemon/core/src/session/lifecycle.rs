@@ -80,6 +80,12 @@ impl Core {
                 self.renew(id, None);
             }
         }
+        for (id, copies) in session.refunds {
+            if let Some(mut entry) = self.entry(cx, &id)? {
+                entry.copies = entry.copies.saturating_add(copies);
+                self.update(cx, id, entry);
+            }
+        }
         let received: Vec<BundleId> = session.incoming.keys().copied().collect();
         for (id, incoming) in session.incoming {
             // What is being written is going to be held.

@@ -119,6 +119,8 @@ pub(crate) struct Session {
     grants: BTreeMap<BundleId, u8>,
     /// Tokens of delegated pick-up that the peer has given on this link.
     pub(crate) tokens_taken: u32,
+    /// Granted on this link; kept for a known mistake only.
+    refunds: Vec<(BundleId, u8)>,
 }
 
 impl Session {
@@ -155,6 +157,7 @@ impl Session {
             deferred: Vec::new(),
             grants: BTreeMap::new(),
             tokens_taken: 0,
+            refunds: Vec::new(),
         }
     }
 

@@ -146,7 +146,12 @@ impl Core {
         let written = cx.catalog.entry(&id)?.map_or(0, |written| written.copies);
         entry.copies = entry.copies.min(written);
         let node = session.info.node;
-        let give = self.policy.give(&entry, self.reserved(&id));
+        let reserved = self.reserved(&id);
+        let give = if self.has_fault(Fault::MovesUncapped) {
+            self.policy.give(&Entry { moves: 0, ..entry.clone() }, reserved)
+        } else {
+            self.policy.give(&entry, reserved)
+        };
         if give == Give::Nothing || (give == Give::Last && session.quality_refusals >= QUALITY_REFUSALS_MAX) {
             return Ok(());
         }
@@ -167,7 +172,7 @@ impl Core {
         let Some(meta) = cx.catalog.meta(id)? else { return Ok(None) };
         let ended = matches!(entry.opened, Opened::Delivered | Opened::Refused)
             || entry.hops >= HOPS_MAX
-            || self.clock.expired(cx.now, &meta, &entry);
+            || self.expired(cx, &meta, &entry);
         Ok((!ended).then_some((entry, meta)))
     }
 

@@ -84,7 +84,7 @@ impl Core {
         }
         let pool = if ours || session.contact.is_some() { Pool::Contact } else { Pool::Stranger };
         let entry = self.arrived(cx, &offer, session.info.node, pool, newcomer && pool == Pool::Stranger);
-        if self.clock.expired(cx.now, &meta, &entry) {
+        if self.expired(cx, &meta, &entry) {
             return self.turn_down(cx, link, offer.bundle, DeclineReason::Expired);
         }
         let Some(mut ops) = self.room_for(cx, pool, u64::from(meta.size), ours)? else {

@@ -141,6 +141,11 @@ impl Core {
     ) -> Flow {
         if self.sessions.contains_key(&link) {
             cx.send(link, Frame::Granted { bundle, copies });
+            if self.has_fault(Fault::RefundAfterLostGranted)
+                && let Some(session) = self.sessions.get_mut(&link)
+            {
+                session.refunds.push((bundle, copies));
+            }
             cx.notice(Notice::HandedOver { bundle, node, copies });
         } else if let Some(mut entry) = self.entry(cx, &bundle)? {
             // The link broke first. `Granted` was never sent, so these copies exist nowhere: they are ours again.

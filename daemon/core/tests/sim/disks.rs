@@ -3,16 +3,19 @@
 use std::collections::VecDeque;
 
 use pigeon_bundle::{Bundle, BundleId};
-use pigeon_core::{Catalog, CommitFailure, Core, CoreConfig, Event, OpenOutcome, StoreOp};
+use pigeon_core::{
+    Catalog, CommitFailure, Core, CoreConfig, Entry, Event, Fault, OpenOutcome, Pool, StoreOp,
+};
 
 use crate::model::{self, Broken, ensure};
 use crate::plan::Written;
-use crate::support::pool::{message, pool};
-use crate::world::{Happening, World, peer};
+use crate::support::pool::{WALL_S, by_digest, pool, variant};
+use crate::world::{EARLY_S, Happening, Mistake, World, peer};
 
 impl World {
     pub fn commit_ends(&mut self, node: usize) -> Result<(), Broken> {
         let Some((token, ops)) = self.nodes[node].commits.pop_front() else { return Ok(()) };
+        let liar = self.lies(node).is_some();
         let mut result = Ok(());
         if self.rough && self.dice.below(1000) < self.plan.commit_failure_per_mille {
             self.model.failed(&self.nodes[node], &ops);
@@ -20,13 +23,20 @@ impl World {
         } else {
             self.apply(node, &ops)?;
         }
-        self.event(node, Event::Committed { token, result })
+        let written = result.is_ok();
+        self.event(node, Event::Committed { token, result })?;
+        if liar && written { self.after_liars_write(node, &ops) } else { Ok(()) }
     }
 
     pub fn apply(&mut self, node: usize, ops: &[StoreOp]) -> Result<(), Broken> {
-        self.model.before_commit(&self.nodes[node], self.now_ms, ops)?;
+        let honest = self.lies(node).is_none();
+        if honest {
+            self.model.before_commit(&self.nodes[node], self.now_ms, ops)?;
+        } else {
+            self.model.liar_holds(ops);
+        }
         self.nodes[node].catalog.apply(ops);
-        self.model.after_commit(node, &self.nodes[node], ops)
+        if honest { self.model.after_commit(node, &self.nodes[node], ops) } else { Ok(()) }
     }
 
     pub fn open_ends(&mut self, node: usize, bundle: BundleId) -> Result<(), Broken> {
@@ -36,11 +46,14 @@ impl World {
     }
 
     pub fn deliver(&mut self, node: usize, bundle: &Bundle) -> Result<OpenOutcome, Broken> {
-        let outcome = self.nodes[node].mailbox.open(bundle);
+        let wall_s = self.nodes[node].now(self.now_ms).wall_s;
+        let outcome = self.nodes[node].mailbox.open_at(bundle, wall_s);
         if matches!(outcome, OpenOutcome::Delivered { .. }) {
             self.model.counts.delivered += 1;
             let new = self.model.delivered.insert(bundle.message_digest());
             ensure(new, model::TWICE, || format!("{}", bundle.id()))?;
+            let late = wall_s.is_some_and(|wall_s| wall_s >= bundle.expires_s());
+            ensure(!late, model::EXPIRED, || format!("{} at {wall_s:?}", bundle.id()))?;
         }
         Ok(outcome)
     }
@@ -51,12 +64,28 @@ impl World {
             self.at(5_000, Happening::Write(written));
             return Ok(());
         }
-        let bundle = &message(written.recipient, written.number).bundle;
+        let bundle = &written.message().bundle;
         let node = &mut self.nodes[written.author];
         node.put_own(self.now_ms, bundle);
         self.model.own_put(node, bundle.id());
+        if let Some(copies) = written.copies {
+            let entry = Entry { copies, ..node.entry(&bundle.id()).unwrap() };
+            node.catalog.apply(&[StoreOp::Update { id: bundle.id(), entry }]);
+        }
         self.model.count(written.author, &self.nodes[written.author], &bundle.id())?;
+        self.mint(&bundle.id(), written.author)?;
         self.event(written.author, Event::Submitted { bundle: bundle.id() })
+    }
+
+    /// Now and then somebody honest holds a variant of the message that a liar has made.
+    fn mint(&mut self, id: &BundleId, author: usize) -> Result<(), Broken> {
+        let holder = self.dice.index(self.plan.nodes);
+        let minted =
+            self.dice.percent(60) && holder != author && self.alive[holder] && self.lies(holder).is_none();
+        let Some(bundle) = variant(id).filter(|_| minted) else { return Ok(()) };
+        let wall_s = self.nodes[holder].now(self.now_ms).wall_s;
+        let entry = Entry { copies: 0, pool: Pool::Stranger, ..Entry::own(0, wall_s) };
+        self.apply(holder, &[StoreOp::Put { bundle, entry }])
     }
 
     pub fn set_uplink(&mut self, node: usize, up: bool) -> Result<(), Broken> {
@@ -64,6 +93,7 @@ impl World {
             return Ok(());
         }
         self.online[node] = up;
+        self.model.counts.uplinks += 1;
         self.event(node, if up { Event::UplinkUp } else { Event::UplinkDown })?;
         self.fetch()
     }
@@ -89,7 +119,10 @@ impl World {
     pub fn fetch(&mut self) -> Result<(), Broken> {
         let waiting = VecDeque::from(std::mem::take(&mut self.bridge.waiting));
         for bundle in waiting {
-            let recipient = pool().tags.iter().position(|tag| *tag == bundle.tag()).unwrap();
+            let recipient = by_digest(&bundle.message_digest()).unwrap().recipient;
+            if bundle.expires_s() <= (WALL_S + self.now_ms / 1000).saturating_add_signed(-EARLY_S) {
+                continue;
+            }
             if !self.online[recipient] || !self.alive[recipient] {
                 self.bridge.waiting.push(bundle);
                 continue;
@@ -124,7 +157,7 @@ impl World {
     }
 
     pub fn restart(&mut self, node: usize) -> Result<(), Broken> {
-        if self.alive[node] {
+        if self.alive[node] || self.absent[node] {
             return Ok(());
         }
         self.alive[node] = true;
@@ -136,12 +169,17 @@ impl World {
             ..CoreConfig::default()
         };
         let seed = self.dice.bytes();
-        self.nodes[node].core = match self.fault {
+        self.nodes[node].core = match self.fault.and_then(Mistake::of_core) {
             Some(fault) => Core::with_fault(config, seed, fault),
             None => Core::new(config, seed),
         };
+        self.nodes[node].mailbox.takes_expired = self.fault == Some(Mistake::Core(Fault::ExpiredDelivered));
+        self.nodes[node].mailbox.dedup_on_bundle_id = self.fault == Some(Mistake::DedupOnBundleId);
         self.event(node, Event::Started)?;
-        let tags = vec![pool().tags[node]];
+        let tags = match pool().tags.get(node) {
+            Some(tag) => vec![*tag, pool().tags_of_dying[node]],
+            None => Vec::new(),
+        };
         self.nodes[node].mailbox.tags.clone_from(&tags);
         self.event(node, Event::OwnTags(tags))?;
         let around: Vec<u64> = self

@@ -7,40 +7,40 @@ use pigeon_proto::Frame;
 use crate::model::Broken;
 use crate::world::{Contact, Happening, Link, World, peer};
 
-impl World {
-    pub fn contact_begins(&mut self) -> Result<(), Broken> {
-        if !self.rough {
-            return Ok(());
-        }
-        let in_ms = 1 + self.dice.below(self.plan.contact_every_ms * 2);
-        self.at(in_ms, Happening::ContactBegins);
-        let one = self.dice.index(self.plan.nodes);
-        let two = self.dice.index(self.plan.nodes);
-        if self.dice.percent(self.plan.crash_percent) {
-            self.at(0, Happening::Crash { node: two });
-        }
-        if self.dice.percent(self.plan.uplink_percent) {
-            let up = !self.online[two];
-            self.at(0, Happening::Uplink { node: two, up });
-        }
-        if one == two {
-            return Ok(());
-        }
-        let contact = self.meet(one, two)?;
-        let in_ms = 1 + self.dice.below(self.plan.contact_ms_max);
-        self.at(in_ms, Happening::ContactEnds { contact });
-        Ok(())
-    }
+/// A frame that was lost comes so much later.
+const AGAIN_MS: u64 = 400;
 
+impl World {
+    /// Two nodes come into each other's sight: each sees the other when it looks.
     pub fn meet(&mut self, one: usize, two: usize) -> Result<u64, Broken> {
         let contact = self.next;
         self.next += 1;
         self.contacts.insert(contact, Contact { ends: [one, two] });
         let first = self.dice.percent(50);
         for (node, dial_first) in [(one, first), (two, !first)] {
-            self.event(node, Event::Seen { peer: peer(contact), dial_first })?;
+            match self.looks_in_ms(node) {
+                0 => self.sight(contact, node, dial_first)?,
+                in_ms => self.at(in_ms, Happening::Sight { contact, node, dial_first }),
+            }
         }
         Ok(contact)
+    }
+
+    pub fn sight(&mut self, contact: u64, node: usize, dial_first: bool) -> Result<(), Broken> {
+        if !self.contacts.contains_key(&contact) {
+            return Ok(());
+        }
+        self.event(node, Event::Seen { peer: peer(contact), dial_first })
+    }
+
+    /// How long until a node's next window.
+    fn looks_in_ms(&self, node: usize) -> u64 {
+        let (windows, since_ms) = self.windows[node];
+        if !self.rough || !self.plan.windows {
+            return 0;
+        }
+        let into_ms = (self.now_ms - since_ms) % windows.period_ms;
+        if into_ms < windows.window_ms { 0 } else { windows.period_ms - into_ms }
     }
 
     pub fn contact_ends(&mut self, contact: u64) -> Result<(), Broken> {
@@ -87,8 +87,18 @@ impl World {
         let link = self.next;
         self.next += 1;
         let binding = self.dice.bytes();
-        self.links
-            .insert(link, Link { ends: [node, other], contact, peer, last_ms: [0, 0], open: true, binding });
+        self.links.insert(
+            link,
+            Link {
+                ends: [node, other],
+                contact,
+                peer,
+                last_ms: [0, 0],
+                free_ms: [0, 0],
+                open: true,
+                binding,
+            },
+        );
         self.model.counts.links += 1;
         for node in [node, other] {
             let in_ms = in_ms + self.dice.below(100);
@@ -124,11 +134,23 @@ impl World {
         self.event(node, Event::LinkUp(info))
     }
 
-    pub fn send(&mut self, node: usize, link: u64, mut frame: Frame) -> Result<(), Broken> {
+    pub fn send(&mut self, node: usize, link: u64, frame: Frame) -> Result<(), Broken> {
         frame.check().unwrap();
+        if self.lies(node).is_some() {
+            for frame in self.twist(node, frame) {
+                frame.check().unwrap();
+                self.transmit(node, link, frame);
+            }
+            return Ok(());
+        }
         if let Frame::Stored { bundle } = &frame {
             self.model.stored_sent(&self.nodes[node], bundle)?;
         }
+        self.transmit(node, link, frame);
+        Ok(())
+    }
+
+    fn transmit(&mut self, node: usize, link: u64, mut frame: Frame) {
         if matches!(&frame, Frame::Accept(accept) if accept.offset > 0) {
             self.model.counts.resumed += 1;
         }
@@ -142,14 +164,18 @@ impl World {
             *data = Bytes::from(bytes);
         }
         let delay_ms = self.dice.below(self.plan.frame_delay_ms_max);
-        let Some(on) = self.links.get_mut(&link).filter(|on| on.open) else { return Ok(()) };
+        let lost = self.rough && self.dice.percent(self.plan.loss_percent);
+        let delay_ms = delay_ms + if lost { AGAIN_MS } else { 0 };
+        let bytes_per_ms = self.plan.bytes_per_ms;
+        let Some(on) = self.links.get_mut(&link).filter(|on| on.open) else { return };
         let direction = usize::from(on.ends[0] != node);
         let to = on.ends[1 - direction];
-        let arrives_ms = on.last_ms[direction].max(self.now_ms + delay_ms);
+        let sent_ms = on.free_ms[direction].max(self.now_ms) + size(&frame) / bytes_per_ms;
+        on.free_ms[direction] = sent_ms;
+        let arrives_ms = on.last_ms[direction].max(sent_ms + delay_ms);
         on.last_ms[direction] = arrives_ms;
         let in_ms = arrives_ms - self.now_ms;
         self.at(in_ms, Happening::Arrives { link, to, frame });
-        Ok(())
     }
 
     /// A polite end: what is on its way still arrives.
@@ -162,4 +188,20 @@ impl World {
         self.at(0, Happening::LinkIsDown { link, node });
         self.at(in_ms, Happening::LinkIsDown { link, node: other });
     }
+}
+
+/// About as many bytes as the frame has on a wire.
+fn size(frame: &Frame) -> u64 {
+    const HEAD: usize = 64;
+    let body = match frame {
+        Frame::Segment { data, .. } => data.len(),
+        Frame::Recognise { macs, .. } | Frame::TombstonesHeld { macs, .. } | Frame::Have { macs, .. } => {
+            macs.len() * 16
+        }
+        Frame::Carrying { macs, .. } | Frame::Pull { macs } => macs.len() * 8,
+        Frame::TombstonesRevealed { reveals } => reveals.len() * 32,
+        Frame::Reachable { tags, .. } => tags.len() * 16,
+        _ => 0,
+    };
+    (HEAD + body) as u64
 }

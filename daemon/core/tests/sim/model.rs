@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use pigeon_bundle::{BundleId, MessageDigest, NodeKey};
+use pigeon_core::policy::MOVES_MAX;
 use pigeon_core::{Catalog, Pool, RemovalReason, StoreOp};
 
 use crate::support::node::Node;
-use crate::support::pool::{WALL_S, pool};
+use crate::support::pool::{is_whole, variant};
 
 pub const SUM: &str = "copy numbers sum to at most six";
 pub const SPENT_EARLY: &str = "a hand-over is spent only after the taker durably holds it";
@@ -15,6 +16,8 @@ pub const STORED_EARLY: &str = "Stored is sent only after the commit";
 pub const OWN_LOST: &str = "own undelivered mail never goes";
 pub const TWICE: &str = "a message is delivered once";
 pub const PROMISED_TWICE: &str = "a copy is never promised to two";
+pub const EXPIRED: &str = "nothing is delivered too late";
+pub const MOVED: &str = "a last copy moves at most three times";
 pub const DAMAGED: &str = "only whole bundles are stored";
 pub const NOT_DELIVERED: &str = "with plenty of contacts everything is delivered";
 pub const NOT_PURGED: &str = "with plenty of contacts tombstones purge";
@@ -52,7 +55,14 @@ pub struct Counts {
     pub resumed: u64,
     pub evicted: u64,
     pub commit_failures: u64,
+    pub uplinks: u64,
+    pub moves: u64,
+    pub expired: u64,
+    pub lies: u64,
+    pub looked_s: u64,
 }
+
+const COUNTS: usize = 17;
 
 impl Counts {
     pub fn add(&mut self, other: &Self) {
@@ -61,7 +71,7 @@ impl Counts {
         }
     }
 
-    fn all(&self) -> [(&'static str, u64); 12] {
+    fn all(&self) -> [(&'static str, u64); COUNTS] {
         [
             ("events", self.events),
             ("links", self.links),
@@ -75,10 +85,15 @@ impl Counts {
             ("resumed", self.resumed),
             ("evicted", self.evicted),
             ("commit failures", self.commit_failures),
+            ("changes of uplinks", self.uplinks),
+            ("moves", self.moves),
+            ("expired", self.expired),
+            ("links with liars", self.lies),
+            ("seconds of looking", self.looked_s),
         ]
     }
 
-    fn all_mut(&mut self) -> [&mut u64; 12] {
+    fn all_mut(&mut self) -> [&mut u64; COUNTS] {
         [
             &mut self.events,
             &mut self.links,
@@ -92,6 +107,11 @@ impl Counts {
             &mut self.resumed,
             &mut self.evicted,
             &mut self.commit_failures,
+            &mut self.uplinks,
+            &mut self.moves,
+            &mut self.expired,
+            &mut self.lies,
+            &mut self.looked_s,
         ]
     }
 
@@ -116,6 +136,9 @@ pub struct Model {
     ever_held: BTreeSet<(NodeKey, BundleId)>,
     /// A hand-over's write failed: a later write may lose its copies for a moment.
     unwritten: BTreeSet<(NodeKey, BundleId)>,
+    /// A liar holds it: its numbers mean nothing any more.
+    tainted: BTreeSet<BundleId>,
+    pub liars: BTreeSet<NodeKey>,
     pub delivered: BTreeSet<MessageDigest>,
     pub counts: Counts,
 }
@@ -140,8 +163,7 @@ impl Model {
     }
 
     fn put(&mut self, node: &Node, bundle: &pigeon_bundle::Bundle) -> Result<(), Broken> {
-        let whole = pool().messages.iter().any(|known| known.bundle.as_bytes() == bundle.as_bytes());
-        ensure(whole, DAMAGED, || format!("{}", bundle.id()))?;
+        ensure(is_whole(bundle), DAMAGED, || format!("{}", bundle.id()))?;
         self.ever_held.insert((node.key, bundle.id()));
         Ok(())
     }
@@ -151,7 +173,8 @@ impl Model {
             StoreOp::AddTaker { id: taken, taker } if taken == id => Some(*taker),
             _ => None,
         });
-        let held = taker.is_some_and(|taker| self.ever_held.contains(&(taker, *id)));
+        let held = |taker| self.ever_held.contains(&(taker, *id)) || self.liars.contains(&taker);
+        let held = taker.is_some_and(held);
         self.counts.hand_overs += 1;
         ensure(held, SPENT_EARLY, || format!("{id} to {taker:?}"))
     }
@@ -164,10 +187,11 @@ impl Model {
         reason: RemovalReason,
     ) -> Result<(), Broken> {
         self.counts.evicted += u64::from(reason == RemovalReason::Evicted);
+        self.counts.expired += u64::from(reason == RemovalReason::Expired);
         let Some(entry) = node.entry(id).filter(|entry| entry.pool == Pool::Own) else { return Ok(()) };
         let meta = node.catalog.meta(id).unwrap().unwrap();
         let arrived = self.delivered.contains(&meta.message);
-        let over = WALL_S + now_ms / 1000 >= meta.expires_s;
+        let over = node.now(now_ms).wall_s.is_some_and(|wall_s| wall_s >= meta.expires_s);
         ensure(arrived || over, OWN_LOST, || format!("{id}: {reason:?} with {} copies", entry.copies))
     }
 
@@ -199,8 +223,24 @@ impl Model {
             Some(copies) => held.insert(number, copies),
             None => held.remove(&number),
         };
+        let moves = node.entry(id).map_or(0, |entry| entry.moves);
+        self.counts.moves += u64::from(moves > 0);
+        ensure(moves <= MOVES_MAX, MOVED, || format!("{id}: {moves} moves"))?;
+        if self.tainted.contains(id) {
+            return Ok(());
+        }
         let sum: u32 = held.values().map(|copies| u32::from(*copies)).sum();
         ensure(sum <= 6, SUM, || format!("{id}: {held:?}"))
+    }
+
+    /// A liar is about to hold these.
+    pub fn liar_holds(&mut self, ops: &[StoreOp]) {
+        for op in ops {
+            if let StoreOp::Put { bundle, .. } = op {
+                self.tainted.insert(bundle.id());
+                self.tainted.extend(variant(&bundle.id()).map(|variant| variant.id()));
+            }
+        }
     }
 
     pub fn stored_sent(&self, node: &Node, id: &BundleId) -> Result<(), Broken> {

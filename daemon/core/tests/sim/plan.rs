@@ -1,10 +1,18 @@
-//! What a seed decides before anything happens: how many nodes, which are slow, who writes to whom, and how
-//! rough the world is.
+//! What a seed decides before anything happens: how many nodes, who is slow, who lies, who meets whom and when, who
+//! writes to whom, and how rough the world is.
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 
-use crate::support::pool::{MESSAGES, RECIPIENTS};
+use crate::liars::Lie;
+use crate::support::pool::{Message, RECIPIENTS, dying, message};
+
+/// Nodes of a town.
+pub const TOWN: usize = 50;
+/// Contacts of an office, for towns that do not meet at random.
+const OFFICE: &str = include_str!("office.txt");
+/// Messages for one recipient; the last one expires while the world is rough.
+const NUMBERS: usize = crate::support::pool::MESSAGES + 1;
 
 /// The seeded dice of a simulation.
 #[derive(Debug, Clone)]
@@ -43,69 +51,264 @@ pub struct Written {
     pub at_ms: u64,
     pub author: usize,
     pub recipient: usize,
-    pub number: usize,
+    number: usize,
+    /// Copies at birth, if not as many as ever.
+    pub copies: Option<u8>,
+}
+
+impl Written {
+    pub fn message(&self) -> &'static Message {
+        if self.expires() { dying(self.recipient) } else { message(self.recipient, self.number) }
+    }
+
+    /// It may be too late before it arrives.
+    pub fn expires(&self) -> bool {
+        self.number + 1 == NUMBERS
+    }
+}
+
+/// What is wrong with a node's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    Right,
+    None,
+    /// Seconds fast; slow if negative.
+    Wrong(i64),
+}
+
+/// Two nodes come into each other's sight.
+#[derive(Debug, Clone, Copy)]
+pub struct Meeting {
+    pub at_ms: u64,
+    pub length_ms: u64,
+    pub ends: [usize; 2],
+}
+
+/// Something that happens to one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Crash,
+    /// The uplink comes or goes.
+    Uplink,
+    /// The battery is nearly empty, or charged again.
+    Battery,
 }
 
 /// The world of one seed.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    /// What the world does from here on.
     pub dice: Dice,
     pub nodes: usize,
     pub written: Vec<Written>,
+    pub meetings: Vec<Meeting>,
+    pub fates: Vec<(u64, usize, Fate)>,
     /// Length of the rough part.
     pub rough_ms: u64,
-    /// Mean pause between two contacts.
-    pub contact_every_ms: u64,
-    pub contact_ms_max: u64,
     pub frame_delay_ms_max: u64,
+    /// Frames that are lost and sent again, which takes a while.
+    pub loss_percent: u64,
+    /// Of a link, in each direction.
+    pub bytes_per_ms: u64,
     pub commit_delay_ms_max: u64,
-    pub crash_percent: u64,
     pub damage_per_mille: u64,
     pub commit_failure_per_mille: u64,
-    /// Percent of nodes that get an uplink now and then.
-    pub uplink_percent: u64,
     pub reveal_delay_ms_max: u64,
+    /// Nodes are seen only by who looks for them.
+    pub windows: bool,
     /// Nodes with hardly room for their own mail.
     pub small: Vec<bool>,
-    /// Nodes without a clock.
-    pub clockless: Vec<bool>,
+    pub clocks: Vec<Clock>,
+    pub liars: Vec<Option<Lie>>,
 }
 
 impl Plan {
+    /// A few nodes that meet all the time, or (one seed in 25) a town, or a ladder.
     pub fn of(seed: u64) -> Self {
+        match seed % 25 {
+            7 => Self::town(seed),
+            12 | 20 => Self::ladder(seed),
+            _ => Self::few(seed),
+        }
+    }
+
+    /// Nodes that are ever better connected meet one after the other, and a last copy has to go only so far.
+    pub fn ladder(seed: u64) -> Self {
+        const STEPS: usize = 7;
+        const STEP_MS: u64 = 20_000;
+        let mut dice = Dice::new(seed);
+        let step_of = |node: usize| 5_000 + node as u64 * STEP_MS;
+        let meeting = |node| Meeting { at_ms: step_of(node), length_ms: STEP_MS, ends: [node, node + 1] };
+        let meetings: Vec<Meeting> = (1..STEPS - 1).map(meeting).collect();
+        let recipient = 0;
+        let number = [2, 5][dice.index(2)];
+        let mut plan = Self::rough(dice, STEPS, step_of(STEPS), 0, meetings);
+        plan.written = vec![Written { at_ms: 1_000, author: 1, recipient, number, copies: Some(1) }];
+        plan.clocks.fill(Clock::Right);
+        plan.liars.fill(None);
+        plan.small.fill(false);
+        // Node n has had n windows of an uplink.
+        let windows =
+            (1..STEPS).flat_map(|node| (0..2 * node).map(move |n| (500 + n as u64, node, Fate::Uplink)));
+        plan.fates = windows.collect();
+        plan
+    }
+
+    /// Three to six nodes.
+    pub fn few(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let nodes = 3 + dice.index(4);
         let rough_ms = 60_000 + dice.below(240_000);
+        let messages = 3 + dice.index(9);
+        let every_ms = 1_000 + dice.below(8_000);
+        let length_ms_max = 200 + dice.below(20_000);
+        let meetings = random_meetings(&mut dice, nodes, rough_ms, every_ms, length_ms_max);
+        let mut plan = Self::rough(dice, nodes, rough_ms, messages, meetings);
+        plan.windows = plan.dice.percent(20);
+        plan
+    }
+
+    /// Fifty nodes; in every second town they meet like the people of an office.
+    pub fn town(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let rough_ms = 300_000;
+        let messages = 10 + dice.index(20);
+        let meetings = if dice.percent(50) {
+            office()
+        } else {
+            let (every_ms, length_ms_max) = (500 + dice.below(1_500), 2_000 + dice.below(30_000));
+            random_meetings(&mut dice, TOWN, rough_ms, every_ms, length_ms_max)
+        };
+        let mut plan = Self::rough(dice, TOWN, rough_ms, messages, meetings);
+        plan.windows = plan.dice.percent(50);
+        plan
+    }
+
+    fn rough(mut dice: Dice, nodes: usize, rough_ms: u64, messages: usize, meetings: Vec<Meeting>) -> Self {
         let small: Vec<bool> = (0..nodes).map(|_| dice.percent(25)).collect();
-        let mut written: Vec<Written> = Vec::new();
-        for _ in 0..3 + dice.below(9) {
-            let recipient = dice.index(nodes.min(RECIPIENTS));
-            // Where the store is small, large mail late in the day makes it too small.
-            let author = small.iter().position(|small| *small && dice.percent(40));
-            let (author, number, at_ms) = match author {
-                Some(author) => (author, MESSAGES - 1, rough_ms / 2 + dice.below(rough_ms / 2)),
-                None => (dice.index(nodes), dice.index(MESSAGES), dice.below(rough_ms / 2)),
-            };
-            if !written.iter().any(|other| (other.recipient, other.number) == (recipient, number)) {
-                written.push(Written { at_ms, author, recipient, number });
+        let liar_percent = if dice.percent(40) { 30 } else { 0 };
+        let liars: Vec<Option<Lie>> = (0..nodes)
+            .map(|node| (node >= 3 && dice.percent(liar_percent)).then(|| Lie::any(&mut dice)))
+            .collect();
+        let (crash_percent, uplink_percent) = (dice.below(12), dice.below(60));
+        let mut fates = Vec::new();
+        for meeting in &meetings {
+            let node = meeting.ends[1];
+            for (percent, fate) in
+                [(crash_percent, Fate::Crash), (uplink_percent, Fate::Uplink), (1, Fate::Battery)]
+            {
+                if dice.percent(percent) {
+                    fates.push((meeting.at_ms, node, fate));
+                }
             }
         }
         Self {
             nodes,
-            written,
+            written: mail(&mut dice, rough_ms, messages, &small, &liars),
+            meetings,
+            fates,
             rough_ms,
-            contact_every_ms: 1_000 + dice.below(8_000),
-            contact_ms_max: 200 + dice.below(20_000),
             frame_delay_ms_max: 1 + dice.below(300),
+            loss_percent: dice.below(4),
+            bytes_per_ms: 20 + dice.below(2_000),
             commit_delay_ms_max: 1 + dice.below(400),
-            crash_percent: dice.below(12),
             damage_per_mille: dice.below(20),
             commit_failure_per_mille: if dice.percent(20) { 20 } else { 0 },
-            uplink_percent: dice.below(60),
             reveal_delay_ms_max: if dice.percent(50) { 0 } else { dice.below(20_000) },
+            windows: false,
             small,
-            clockless: (0..nodes).map(|_| dice.percent(15)).collect(),
+            clocks: (0..nodes).map(|_| clock(&mut dice)).collect(),
+            liars,
             dice,
         }
     }
+
+    /// The same people at the same places, all of them honest and healthy except `lies` of those that write and receive
+    /// nothing, in turn of all kinds.
+    pub fn town_with_liars(seed: u64, lies: usize) -> Self {
+        let mut plan = Self::town(seed);
+        plan.rough_ms = 600_000;
+        plan.meetings = random_meetings(&mut plan.dice, TOWN, plan.rough_ms, 350, 20_000);
+        plan.bytes_per_ms = 1_000;
+        plan.frame_delay_ms_max = 50;
+        plan.commit_delay_ms_max = 50;
+        plan.windows = false;
+        plan.clocks.fill(Clock::Right);
+        plan.liars.fill(None);
+        for (number, node) in (TOWN - lies..TOWN).enumerate() {
+            plan.liars[node] = Some(Lie::ALL[number % Lie::ALL.len()]);
+        }
+        let all = vec![false; TOWN];
+        plan.written = mail(&mut plan.dice, plan.rough_ms, 36, &all, &plan.liars);
+        plan.written.retain(|written| written.author < TOWN - lies && !written.expires());
+        plan
+    }
+
+    /// A clock that is wrong by days makes others' mail expire, and misleads who has none.
+    pub fn days_are_wrong(&self) -> bool {
+        self.clocks.iter().any(|clock| matches!(clock, Clock::Wrong(error_s) if error_s.abs() > 43_000))
+    }
+}
+
+fn clock(dice: &mut Dice) -> Clock {
+    match dice.below(100) {
+        0..12 => Clock::None,
+        12..18 => Clock::Wrong(i64::try_from(dice.below(7_200)).unwrap() - 3_600),
+        18..20 => Clock::Wrong((i64::try_from(dice.below(40)).unwrap() - 20) * 86_400),
+        _ => Clock::Right,
+    }
+}
+
+fn mail(
+    dice: &mut Dice,
+    rough_ms: u64,
+    messages: usize,
+    small: &[bool],
+    liars: &[Option<Lie>],
+) -> Vec<Written> {
+    let mut written: Vec<Written> = Vec::new();
+    let honest: Vec<usize> = (0..small.len()).filter(|node| liars[*node].is_none()).collect();
+    let recipients: Vec<usize> = honest.iter().copied().filter(|node| *node < RECIPIENTS).collect();
+    for _ in 0..messages {
+        let recipient = recipients[dice.index(recipients.len())];
+        // Where the store is small, large mail late in the day makes it too small.
+        let author = honest.iter().copied().find(|node| small[*node] && dice.percent(40));
+        let (author, number, at_ms) = match author {
+            Some(author) => (author, NUMBERS - 2, rough_ms / 2 + dice.below(rough_ms / 2)),
+            None => (honest[dice.index(honest.len())], dice.index(NUMBERS), dice.below(rough_ms / 2)),
+        };
+        if !written.iter().any(|other| (other.recipient, other.number) == (recipient, number)) {
+            written.push(Written { at_ms, author, recipient, number, copies: None });
+        }
+    }
+    written
+}
+
+fn random_meetings(
+    dice: &mut Dice,
+    nodes: usize,
+    rough_ms: u64,
+    every_ms: u64,
+    length_ms_max: u64,
+) -> Vec<Meeting> {
+    let mut meetings = Vec::new();
+    let mut at_ms = 10;
+    while at_ms < rough_ms {
+        let ends = [dice.index(nodes), dice.index(nodes)];
+        if ends[0] != ends[1] {
+            meetings.push(Meeting { at_ms, length_ms: 1 + dice.below(length_ms_max), ends });
+        }
+        at_ms += 1 + dice.below(every_ms * 2);
+    }
+    meetings
+}
+
+fn office() -> Vec<Meeting> {
+    let lines = OFFICE.lines().filter(|line| !line.starts_with('#'));
+    let meeting = |line: &str| {
+        let numbers: Vec<u64> = line.split(' ').map(|number| number.parse().unwrap()).collect();
+        let ends = [numbers[2], numbers[3]].map(|node| usize::try_from(node).unwrap());
+        Meeting { at_ms: numbers[0] + 10, length_ms: numbers[1], ends }
+    };
+    lines.map(meeting).collect()
 }

@@ -3,23 +3,41 @@
 use std::collections::BTreeMap;
 
 use pigeon_bundle::BundleId;
-use pigeon_core::{Action, CoreConfig, Event, Fault, LinkId, Notice, PeerId};
+use pigeon_core::{Action, Battery, CoreConfig, Event, Fault, LinkId, Notice, PeerId, Windows};
 use pigeon_proto::Frame;
 
 use crate::bridge::Bridge;
 use crate::model::{self, Broken, Model, ensure};
-use crate::plan::{Dice, Plan, Written};
+use crate::plan::{Clock, Dice, Fate, Meeting, Plan, Written};
 use crate::support::node::Node;
-use crate::support::pool::message;
+use crate::support::pool::RECIPIENTS;
 
 /// Length of the part in which everybody meets.
 const PLENTY_MS: u64 = 240_000;
-/// Events a network may need; far more is a loop.
-const EVENTS_MAX: u64 = 400_000;
+/// The simulation begins so many seconds before some mail expires.
+pub const EARLY_S: i64 = 100;
+/// Events that each node of a network may need; far more is a loop.
+const EVENTS_MAX: u64 = 80_000;
+
+/// A mistake that the simulation must find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    Core(Fault),
+    /// The mailbox takes variants of one message for different ones.
+    DedupOnBundleId,
+}
+
+impl Mistake {
+    pub fn of_core(self) -> Option<Fault> {
+        if let Self::Core(fault) = self { Some(fault) } else { None }
+    }
+}
 
 #[derive(Debug, Clone)]
 pub enum Happening {
-    ContactBegins,
+    Meet(Meeting),
+    Sight { contact: u64, node: usize, dial_first: bool },
+    Fate { node: usize, fate: Fate },
     ContactEnds { contact: u64 },
     LinkIsUp { link: u64, node: usize },
     LinkIsDown { link: u64, node: usize },
@@ -28,9 +46,7 @@ pub enum Happening {
     CommitEnds { node: usize, life: u32 },
     OpenEnds { node: usize, life: u32, bundle: BundleId },
     TimerEnds { node: usize, life: u32, at_ms: u64 },
-    Uplink { node: usize, up: bool },
     Answer { node: usize, life: u32, event: Box<Event> },
-    Crash { node: usize },
     Restart { node: usize },
     Write(Written),
     EverybodyMeets,
@@ -43,6 +59,8 @@ pub struct Link {
     pub peer: PeerId,
     /// When the last frame in each direction arrives: order is kept.
     pub last_ms: [u64; 2],
+    /// When each direction has sent what it has to.
+    pub free_ms: [u64; 2],
     pub open: bool,
     pub binding: [u8; 32],
 }
@@ -54,13 +72,20 @@ pub struct Contact {
 
 pub struct World {
     pub plan: Plan,
-    pub fault: Option<Fault>,
+    pub fault: Option<Mistake>,
     pub dice: Dice,
     pub now_ms: u64,
     pub queue: BTreeMap<(u64, u64), Happening>,
     pub next: u64,
     pub nodes: Vec<Node>,
     pub alive: Vec<bool>,
+    /// Never there at all.
+    pub absent: Vec<bool>,
+    /// When each looks for others, and since when.
+    pub windows: Vec<(Windows, u64)>,
+    /// What liars have said.
+    pub said: Vec<Vec<Frame>>,
+    batteries: Vec<bool>,
     pub lives: Vec<u32>,
     pub online: Vec<bool>,
     /// The timer that is set, by node.
@@ -71,12 +96,14 @@ pub struct World {
     pub rough: bool,
     pub model: Model,
     pub tell: bool,
+    /// Only the rough part is wanted.
+    pub stop_at_everybody: bool,
     /// A digest of everything the cores asked for, where a test wants it.
     pub trace: Option<u64>,
 }
 
 impl World {
-    pub fn new(plan: Plan, fault: Option<Fault>) -> Self {
+    pub fn new(plan: Plan, fault: Option<Mistake>) -> Self {
         let nodes = plan.nodes;
         let mut world = Self {
             dice: plan.dice.clone(),
@@ -88,6 +115,10 @@ impl World {
                 .map(|number| Node::new(u8::try_from(number + 1).unwrap(), CoreConfig::default()))
                 .collect(),
             alive: vec![false; nodes],
+            absent: vec![false; nodes],
+            windows: vec![(Windows::EAGER, 0); nodes],
+            said: vec![Vec::new(); nodes],
+            batteries: vec![true; nodes],
             lives: vec![0; nodes],
             online: vec![false; nodes],
             timers: vec![None; nodes],
@@ -97,14 +128,25 @@ impl World {
             rough: true,
             model: Model::default(),
             tell: false,
+            stop_at_everybody: false,
             trace: None,
             plan,
         };
         for node in 0..nodes {
-            world.nodes[node].clock = !world.plan.clockless[node];
+            let error_s = if let Clock::Wrong(error_s) = world.plan.clocks[node] { error_s } else { 0 };
+            world.nodes[node].clock = world.plan.clocks[node] != Clock::None;
+            world.nodes[node].clock_error_s = error_s - EARLY_S;
+            if world.plan.liars[node].is_some() {
+                world.model.liars.insert(world.nodes[node].key);
+            }
             world.at(0, Happening::Restart { node });
         }
-        world.at(10, Happening::ContactBegins);
+        for meeting in world.plan.meetings.clone() {
+            world.at(meeting.at_ms, Happening::Meet(meeting));
+        }
+        for (at_ms, node, fate) in world.plan.fates.clone() {
+            world.at(at_ms, Happening::Fate { node, fate });
+        }
         for written in world.plan.written.clone() {
             world.at(written.at_ms, Happening::Write(written));
         }
@@ -121,8 +163,15 @@ impl World {
             }
             self.now_ms = at_ms;
             self.model.counts.events += 1;
-            ensure(self.model.counts.events < EVENTS_MAX, model::BUSY, || format!("at {at_ms} ms"))?;
+            let most = EVENTS_MAX * self.plan.nodes as u64;
+            ensure(self.model.counts.events < most, model::BUSY, || format!("at {at_ms} ms"))?;
             self.happen(happening)?;
+            if self.stop_at_everybody && !self.rough {
+                return Ok(());
+            }
+        }
+        for node in &self.nodes {
+            self.model.counts.looked_s += node.core.looked_ms(node.now(self.now_ms)) / 1000;
         }
         self.check_end()
     }
@@ -141,7 +190,13 @@ impl World {
             println!("{:>8} {happening:.200?}", self.now_ms);
         }
         match happening {
-            Happening::ContactBegins => self.contact_begins(),
+            Happening::Meet(meeting) => {
+                let contact = self.meet(meeting.ends[0], meeting.ends[1])?;
+                self.at(meeting.length_ms, Happening::ContactEnds { contact });
+                Ok(())
+            }
+            Happening::Sight { contact, node, dial_first } => self.sight(contact, node, dial_first),
+            Happening::Fate { node, fate } => self.befall(node, fate),
             Happening::ContactEnds { contact } => self.contact_ends(contact),
             Happening::LinkIsUp { link, node } => self.link_is_up(link, node),
             Happening::LinkIsDown { link, node } => {
@@ -168,9 +223,7 @@ impl World {
                 }
                 Ok(())
             }
-            Happening::Uplink { node, up } => self.set_uplink(node, up),
             Happening::Answer { node, life, event } if self.lives(node, life) => self.event(node, *event),
-            Happening::Crash { node } => self.crash(node),
             Happening::Restart { node } => self.restart(node),
             Happening::Write(written) => self.write(written),
             Happening::EverybodyMeets => self.everybody_meets(),
@@ -187,7 +240,9 @@ impl World {
             self.note(node, &action);
             self.act(node, action)?;
         }
-        Model::promises(&self.nodes[node])?;
+        if self.lies(node).is_none() {
+            Model::promises(&self.nodes[node])?;
+        }
         let next_ms = self.nodes[node].core.next_deadline_ms();
         if let Some(at_ms) = next_ms
             && self.timers[node] != next_ms
@@ -234,11 +289,17 @@ impl World {
                 let event = Box::new(Event::RevealConfirmed { reveals });
                 self.at(30, Happening::Answer { node, life, event });
             }
-            Action::Discover(_) | Action::Carriage { .. } => {}
+            Action::Discover(windows) => self.windows[node] = (windows, self.now_ms),
+            Action::Carriage { .. } => {}
             Action::Notice(notice) => match notice {
                 Notice::DeliveredDirect { .. } => self.model.counts.direct += 1,
                 Notice::BundleRefused { .. } => self.model.counts.refused += 1,
-                Notice::LinkRefused { reason, .. } => {
+                Notice::NeighbourUp { node: peer, .. } => {
+                    self.model.counts.lies += u64::from(self.model.liars.contains(&peer));
+                }
+                Notice::LinkRefused { node: peer, reason }
+                    if self.lies(node).is_none() && !self.model.liars.contains(&peer) =>
+                {
                     return Err(Broken { rule: "honest nodes break no rule", detail: reason });
                 }
                 _ => {}
@@ -247,12 +308,31 @@ impl World {
         Ok(())
     }
 
+    fn befall(&mut self, node: usize, fate: Fate) -> Result<(), Broken> {
+        if !self.rough {
+            return Ok(());
+        }
+        match fate {
+            Fate::Crash => self.crash(node),
+            Fate::Uplink => self.set_uplink(node, !self.online[node]),
+            Fate::Battery => self.set_battery(node, !self.batteries[node]),
+        }
+    }
+
+    fn set_battery(&mut self, node: usize, full: bool) -> Result<(), Broken> {
+        self.batteries[node] = full;
+        let battery = Battery { percent: if full { 100 } else { 3 }, charging: false };
+        self.event(node, Event::Battery(Some(battery)))
+    }
+
+    /// Everybody meets those that mail is for, with nothing in the way.
     fn everybody_meets(&mut self) -> Result<(), Broken> {
         self.rough = false;
         for node in 0..self.plan.nodes {
             self.restart(node)?;
+            self.set_battery(node, true)?;
         }
-        for one in 0..self.plan.nodes {
+        for one in 0..self.plan.nodes.min(RECIPIENTS) {
             for two in one + 1..self.plan.nodes {
                 self.meet(one, two)?;
             }
@@ -262,17 +342,28 @@ impl World {
 
     fn check_end(&self) -> Result<(), Broken> {
         for written in &self.plan.written {
-            let bundle = &message(written.recipient, written.number).bundle;
+            let message = written.message();
+            let bundle = &message.bundle;
             let arrived = self.model.delivered.contains(&bundle.message_digest());
-            ensure(arrived, model::NOT_DELIVERED, || format!("{written:?}"))?;
+            ensure(arrived || self.may_be_lost(written), model::NOT_DELIVERED, || format!("{written:?}"))?;
             for (number, node) in self.nodes.iter().enumerate() {
-                let held = node.entry(&bundle.id());
+                let held = node.entry(&bundle.id()).filter(|_| arrived && self.lies(number).is_none());
                 ensure(held.is_none(), model::NOT_PURGED, || {
                     format!("{written:?} at node {number}: {held:?}")
                 })?;
             }
         }
         Ok(())
+    }
+
+    /// Too late, or one of the two believes in another day.
+    fn may_be_lost(&self, written: &Written) -> bool {
+        let mistaken = |node: usize| match self.plan.clocks[node] {
+            Clock::Wrong(_) => true,
+            Clock::None => self.plan.days_are_wrong(),
+            Clock::Right => false,
+        };
+        written.expires() || mistaken(written.author) || mistaken(written.recipient)
     }
 }
 

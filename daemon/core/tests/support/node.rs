@@ -16,6 +16,8 @@ pub struct Node {
     pub key: NodeKey,
     pub commits: VecDeque<(Token, Vec<StoreOp>)>,
     pub clock: bool,
+    /// Seconds that the clock is fast; slow if negative.
+    pub clock_error_s: i64,
 }
 
 impl Node {
@@ -27,12 +29,17 @@ impl Node {
             key: NodeKey([number; 32]),
             commits: VecDeque::new(),
             clock: true,
+            clock_error_s: 0,
         }
     }
 
     /// Virtual time as this node sees it.
     pub fn now(&self, now_ms: u64) -> Now {
-        Now { mono_ms: now_ms, wall_s: self.clock.then_some(WALL_S + now_ms / 1000) }
+        let wall_s = WALL_S + now_ms / 1000;
+        Now {
+            mono_ms: now_ms,
+            wall_s: self.clock.then_some(wall_s.saturating_add_signed(self.clock_error_s)),
+        }
     }
 
     pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Action> {

@@ -1,16 +1,21 @@
 //! Real sealed bundles, made once for a test program: sealing is slower than simulating.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use pigeon_bundle::{
-    BridgeCard, BridgeCardFields, BridgeIdentity, Bundle, Card, CardFields, Draft, Epoch, Identity,
-    LIFETIME_DEFAULT_S, MailboxSecret, MessageId, PrekeyRing, Reveal, SecretRandom, Tag, UplinkDraft, seal,
+    BridgeCard, BridgeCardFields, BridgeIdentity, Bundle, BundleId, Card, CardFields, Draft, Epoch, Identity,
+    LIFETIME_DEFAULT_S, MailboxSecret, MessageDigest, MessageId, PrekeyRing, Reveal, SecretRandom, Tag,
+    UplinkDraft, seal,
 };
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 
 /// Wall time of all pools' bundles, Unix seconds: noon of a day.
 pub const WALL_S: u64 = 20_700 * 86_400 + 12 * 3_600;
+/// When the dying messages expire: lifetimes are full hours.
+pub const DYING_S: u64 = WALL_S;
+const DAY_S: u64 = 86_400;
 /// Recipients in the pool.
 pub const RECIPIENTS: usize = 6;
 /// Messages for each of them.
@@ -26,7 +31,14 @@ pub struct Message {
 /// Messages, by recipient.
 pub struct Pool {
     pub messages: Vec<Message>,
+    /// One for each recipient that expires at [`DYING_S`].
+    pub dying: Vec<Message>,
+    /// Other bundles of the same messages, without an uplink: a liar can make them.
+    variants: BTreeMap<BundleId, Bundle>,
+    known: BTreeMap<BundleId, Bundle>,
     pub tags: Vec<Tag>,
+    /// Of the dying ones.
+    pub tags_of_dying: Vec<Tag>,
 }
 
 struct TestRandom(ChaCha12Rng);
@@ -48,11 +60,39 @@ pub fn message(recipient: usize, number: usize) -> &'static Message {
     &pool().messages[recipient * MESSAGES + number]
 }
 
+/// The message of a recipient that is too late from [`DYING_S`] on.
+pub fn dying(recipient: usize) -> &'static Message {
+    &pool().dying[recipient]
+}
+
+/// Another bundle of the same message, if it had an uplink.
+pub fn variant(id: &BundleId) -> Option<Bundle> {
+    pool().variants.get(id).cloned()
+}
+
+/// Whether these are the bytes of one of the pool's bundles.
+pub fn is_whole(bundle: &Bundle) -> bool {
+    pool().known.get(&bundle.id()).is_some_and(|known| known.as_bytes() == bundle.as_bytes())
+}
+
+/// What a message was, by its digest.
+pub fn by_digest(digest: &MessageDigest) -> Option<&'static Message> {
+    let pool = pool();
+    pool.messages.iter().chain(&pool.dying).find(|known| known.bundle.message_digest() == *digest)
+}
+
 fn make() -> Pool {
     let mut random = TestRandom(ChaCha12Rng::from_seed([42; 32]));
     let author = Identity::generate(&mut random);
     let bridge = bridge_card(&mut random);
-    let mut pool = Pool { messages: Vec::new(), tags: Vec::new() };
+    let mut pool = Pool {
+        messages: Vec::new(),
+        dying: Vec::new(),
+        variants: BTreeMap::new(),
+        known: BTreeMap::new(),
+        tags: Vec::new(),
+        tags_of_dying: Vec::new(),
+    };
     for recipient in 0..RECIPIENTS {
         let card = card(&mut random, recipient);
         pool.tags.push(card.mailbox_secret().tag(Epoch::at(WALL_S)));
@@ -74,10 +114,33 @@ fn make() -> Pool {
                 lifetime_s: LIFETIME_DEFAULT_S,
                 uplink,
             };
+            // The same randomness gives the same message, with and without an uplink.
+            let mut again = TestRandom(random.0.clone());
             let sealed = seal(&author, &draft, &mut random).unwrap();
+            if draft.uplink.is_some() {
+                let stripped = seal(&author, &Draft { uplink: None, ..draft }, &mut again).unwrap().bundle;
+                assert_eq!(stripped.message_digest(), sealed.bundle.message_digest());
+                pool.variants.insert(sealed.bundle.id(), stripped);
+            }
             pool.messages.push(Message { bundle: sealed.bundle, reveal: sealed.reveal, recipient });
         }
+        let draft = Draft {
+            recipient: &card,
+            content: b"soon too late",
+            created_s: Some(WALL_S - 2 * DAY_S),
+            epoch: Epoch::at(WALL_S - 2 * DAY_S),
+            // It expires a day after the end of its day and its lifetime.
+            lifetime_s: DYING_S % DAY_S,
+            uplink: None,
+        };
+        let sealed = seal(&author, &draft, &mut random).unwrap();
+        assert_eq!(sealed.bundle.expires_s(), DYING_S);
+        pool.dying.push(Message { bundle: sealed.bundle, reveal: sealed.reveal, recipient });
+        // The recipient finds it by the tag of its day.
+        pool.tags_of_dying.push(card.mailbox_secret().tag(Epoch::at(WALL_S - 2 * DAY_S)));
     }
+    let bundles = pool.messages.iter().chain(&pool.dying).map(|message| &message.bundle);
+    pool.known = bundles.chain(pool.variants.values()).map(|bundle| (bundle.id(), bundle.clone())).collect();
     pool
 }
 
