@@ -27,6 +27,7 @@ mod digests;
 mod exact;
 mod foreign;
 mod form;
+mod handover;
 mod hybrid;
 mod identity;
 mod ids;
@@ -54,6 +55,7 @@ pub use foreign::{
     FOREIGN_SIZE_MAX, ForeignBlock, ForeignBundle, ForeignError, FromForeign, HOP_LIMIT, HopCount,
     from_foreign, to_foreign,
 };
+pub use handover::{sign_handover, verify_handover};
 pub use identity::{Identity, KeyError, NodeSecret, SignatureError, verify};
 pub use ids::{
     BundleId, Commitment, DAY_S, Epoch, HeaderDigest, IdError, IdentityKey, MailboxSecret, MessageDigest,

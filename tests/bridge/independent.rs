@@ -14,14 +14,14 @@ use crate::session::PATIENCE;
 use crate::world::{HOST, Person, System, World, bytes_of};
 
 /// A running `client.py`.
-struct Client {
+pub struct Client {
     _child: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Client {
-    fn start(python: &Path, world: &World, name: &str, mode: &[&str]) -> Self {
+    pub fn start(python: &Path, world: &World, name: &str, mode: &[&str]) -> Self {
         let mut child = Command::new(python)
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bridge/client.py"))
             .arg(world.server.c2s_addr().to_string())
@@ -39,20 +39,20 @@ impl Client {
         Self { _child: child, input, output }
     }
 
-    async fn line(&mut self) -> String {
+    pub async fn line(&mut self) -> String {
         let line = timeout(PATIENCE, self.output.next_line()).await.unwrap().unwrap();
         line.expect("client.py ended too early")
     }
 
     /// Sends one stanza as it is; "sent", or "closed" when the server ended the stream for it.
-    async fn raw(&mut self, stanza: &str) -> String {
+    pub async fn raw(&mut self, stanza: &str) -> String {
         self.input.write_all(format!("{stanza}\n").as_bytes()).await.unwrap();
         self.line().await
     }
 }
 
 /// The interpreter with slixmpp; `None`, loudly, on machines without Python. CI must have it.
-fn python() -> Option<PathBuf> {
+pub fn python() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/python");
     if path.exists() {
         return Some(path);

@@ -47,7 +47,12 @@ on_both_servers! {
     once: three_carriers_with_the_same_messages_make_one_delivery_of_each, a_stripped_or_re_encoded_uplink_block_makes_no_second_delivery;
     operations: sigterm_stops_it_cleanly_and_the_next_start_goes_on, it_comes_back_when_its_server_does;
     pickup: a_carrier_fetches_what_waits_and_it_waits_on_until_it_has_arrived, a_stolen_token_is_refused, a_token_is_taken_once_also_after_a_crash, an_expired_token_and_one_that_lasts_too_long_are_refused, a_foreign_node_key_is_refused, the_byte_limit_of_token_and_bridge_is_kept, only_the_registered_recipient_can_make_a_token_and_only_its_tags_are_handed_out;
-    registration: a_registration_binds_a_key_to_an_account_until_it_lapses;
+    registration: a_registration_binds_a_key_to_an_account_until_it_lapses,
+        another_key_gives_notice_to_all_clients_and_speaks_when_it_is_over,
+        the_registered_keys_signature_passes_an_account_on_at_once,
+        a_revoked_key_is_silent_at_once_and_for_good,
+        a_recycled_account_name_does_not_inherit_the_old_owners_voice,
+        mail_for_a_name_without_an_account_is_refused_and_its_author_hears_of_it;
     reveal: an_upload_of_what_has_arrived_is_answered_with_its_reveal;
     trust: a_delivery_is_the_authors_own_in_every_part, who_carries_a_message_cannot_suppress_it_by_handing_it_in_as_his_own, the_log_names_nobody_and_holds_no_content;
 }

@@ -135,6 +135,15 @@ impl Session {
         self.handle.register(card.as_bytes()).await
     }
 
+    /// As [`Session::register`], with the registered key's word.
+    pub async fn register_over(&mut self, card: &Card, handover: &[u8; 64]) -> Result<u64, IqError> {
+        self.handle.register_over(card.as_bytes(), handover).await
+    }
+
+    pub async fn revoke(&mut self) {
+        self.handle.revoke().await.unwrap();
+    }
+
     pub async fn reveal(&mut self, reveals: &[Reveal]) {
         let bytes: Vec<[u8; 32]> = reveals.iter().map(|reveal| reveal.0).collect();
         self.handle.reveal(&bytes).await.unwrap();

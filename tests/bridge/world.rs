@@ -29,23 +29,28 @@ pub struct World {
 impl World {
     /// A server with everybody's accounts, and a bridge that is online.
     pub async fn new(kind: Kind) -> Self {
+        Self::configured(kind, "").await
+    }
+
+    /// The same with more in the bridge's config.
+    pub async fn configured(kind: Kind, more: &'static str) -> Self {
         let server = server(kind).await;
         let address = server.component_addr();
-        Self::with(server, address).await
+        Self::with(server, address, more).await
     }
 
     /// The same with a gate between server and bridge.
     pub async fn behind_a_gate(kind: Kind) -> (Self, Gate) {
         let server = server(kind).await;
         let gate = Gate::before(server.component_addr()).await;
-        let world = Self::with(server, gate.address).await;
+        let world = Self::with(server, gate.address, "").await;
         (world, gate)
     }
 
-    async fn with(server: Server, address: SocketAddr) -> Self {
+    async fn with(server: Server, address: SocketAddr, more: &'static str) -> Self {
         let (server, bridge, dir) = tokio::task::spawn_blocking(move || {
             let dir = temp_dir("pigeon-bridge-").unwrap();
-            let spec = BridgeSpec::of(&server, &address.to_string());
+            let spec = BridgeSpec { more: more.to_owned(), ..BridgeSpec::of(&server, &address.to_string()) };
             let bridge = Bridge::start(Place::Here, &spec, &server, dir.path()).unwrap();
             (server, bridge, dir)
         })

@@ -15,6 +15,8 @@ const DOMAIN_LEN_MAX: usize = 150;
 const HOSTS_MAX: usize = 64;
 /// Registrations last at most this long, days: ten years.
 const REGISTRATION_DAYS_MAX: u32 = 3_650;
+/// Another key waits at most this long, days.
+const NOTICE_DAYS_MAX: u32 = 365;
 
 /// What `pigeon-bridge` runs with.
 #[derive(Debug, Clone, Deserialize)]
@@ -33,6 +35,12 @@ pub struct Config {
     /// Days until a registered key lapses unless its owner's session renews it.
     #[serde(default = "registration_days")]
     pub registration_days: u32,
+    /// Days that another key waits before it may speak for an account.
+    #[serde(default = "notice_days")]
+    pub notice_days: u32,
+    /// How accounts are looked after.
+    #[serde(default)]
+    pub accounts: AccountChecks,
     /// What one account may ask of the bridge.
     #[serde(default)]
     pub limits: Limits,
@@ -70,6 +78,15 @@ pub struct PickUp {
     pub token_bytes: u64,
 }
 
+/// How accounts are looked after.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountChecks {
+    /// Seconds for which the server's word that an account exists is believed. A name that is given to somebody else
+    /// within this time could be spoken for by its former owner until then.
+    pub check_s: u64,
+}
+
 /// The ledger's limits.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -100,6 +117,12 @@ impl Default for PickUp {
     }
 }
 
+impl Default for AccountChecks {
+    fn default() -> Self {
+        Self { check_s: 3_600 }
+    }
+}
+
 impl Default for StoreLimits {
     fn default() -> Self {
         Self { cache_bytes: 32 << 20, quota_bytes: 8 << 30 }
@@ -110,6 +133,10 @@ impl Default for Log {
     fn default() -> Self {
         Self { filter: "info".to_owned() }
     }
+}
+
+fn notice_days() -> u32 {
+    7
 }
 
 fn registration_days() -> u32 {
@@ -199,6 +226,12 @@ impl Config {
         u64::from(self.registration_days) * 86_400
     }
 
+    /// How long another key waits, in seconds.
+    #[must_use]
+    pub fn notice_s(&self) -> u64 {
+        u64::from(self.notice_days) * 86_400
+    }
+
     /// Checks every value, and brings domains to the form in which the server stamps them.
     fn normalise(&mut self) -> Result<(), (&'static str, String, &'static str)> {
         self.domain = host(&self.domain).map_err(|rule| ("domain", self.domain.clone(), rule))?;
@@ -219,6 +252,9 @@ impl Config {
         let days = self.registration_days;
         if !(1..=REGISTRATION_DAYS_MAX).contains(&days) {
             return Err(("registration_days", days.to_string(), "must be 1 to 3650"));
+        }
+        if self.notice_days > NOTICE_DAYS_MAX {
+            return Err(("notice_days", self.notice_days.to_string(), "must be 0 to 365"));
         }
         if self.limits.account_per_minute == 0 {
             return Err(("limits.account_per_minute", "0".to_owned(), "must be at least 1"));

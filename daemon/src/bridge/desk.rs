@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pigeon_bundle::{BridgeCard, BridgeIdentity, BundleId, MessageDigest, Reveal, Verdict, VerdictCode};
 use pigeon_xmpp::{ComponentHandle, SendError};
 
+use super::accounts::Accounts;
 use super::config::PickUp;
 use super::flights::Flights;
 use super::judge::Judge;
@@ -31,6 +32,10 @@ pub struct Desk {
     pub registration_s: u64,
     /// Limits of delegated pick-up.
     pub pick_up: PickUp,
+    /// How long another key waits, seconds.
+    pub notice_s: u64,
+    /// Which accounts are there.
+    pub accounts: Accounts,
     /// What has been accepted, and who may speak.
     pub ledger: Ledger,
     /// What is on its way.

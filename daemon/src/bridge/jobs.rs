@@ -33,6 +33,15 @@ pub enum Job {
         from: String,
         /// A `SignedCard`, not checked.
         card: Vec<u8>,
+        /// The registered key's signature, not checked.
+        handover: Option<Vec<u8>>,
+        /// To be answered.
+        iq: IqToken,
+    },
+    /// A session takes its account's key back.
+    Revoke {
+        /// The session's full JID, as its server stamped it.
+        from: String,
         /// To be answered.
         iq: IqToken,
     },
@@ -65,6 +74,8 @@ pub enum Job {
     Recover,
     /// Forget what is over.
     Prune,
+    /// Look after the accounts that have registered keys.
+    Sweep,
 }
 
 impl Job {

@@ -94,6 +94,16 @@ pub struct Order {
     pub is_new: bool,
 }
 
+impl Order {
+    /// The refusal of what the judge would deliver. Its author is proven, and learns of it if there is such an account.
+    #[must_use]
+    pub fn refused(&self, code: VerdictCode, reason: &'static str, time_s: u64) -> Answer {
+        let author = (code != VerdictCode::AuthorNotRegistered).then(|| Author(self.record.author.clone()));
+        let (bundle, message) = (self.bundle.id(), self.bundle.message_digest());
+        Answer { bundle, message, code, time_s, reveal: None, known: None, author, reason }
+    }
+}
+
 /// A refusal on the way through the checks.
 struct Refusal(VerdictCode, &'static str);
 
@@ -166,7 +176,8 @@ impl Judge<'_> {
         books: &dyn Books,
     ) -> Result<Result<(), VerdictCode>, LedgerError> {
         let registration = books.registration(&opened.author)?;
-        let Some(registration) = registration.filter(|registration| registration.is_alive(self.now_s)) else {
+        let Some(registration) = registration.filter(|registration| registration.may_speak(self.now_s))
+        else {
             return Ok(Err(VerdictCode::AuthorNotRegistered));
         };
         Ok(opened.route.verify(bundle, &registration.key).map_err(|_| VerdictCode::SignatureWrong))

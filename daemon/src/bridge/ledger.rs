@@ -167,7 +167,7 @@ impl Ledger {
             return self.held.release(&record.recipient, key);
         }
         let registration = self.registration(&record.recipient)?;
-        if !registration.is_some_and(|registration| registration.is_alive(time_s)) {
+        if !registration.is_some_and(|registration| registration.may_speak(time_s)) {
             return Ok(Vec::new());
         }
         let Some(bytes) = self.queued(key)? else { return Ok(Vec::new()) };
@@ -219,6 +219,28 @@ impl Ledger {
         ops.push(put(Table::BridgeRegistration, jid.as_bytes().to_vec(), registration.encode()));
         ops.push(put(Table::Bridge, by_lapse(registration, jid), Vec::new()));
         self.write(ops)
+    }
+
+    /// Forgets the key of an account that is gone, or whose operator says so.
+    pub fn unregister(
+        &self,
+        jid: &str,
+        held: &Registration,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
+        self.write(vec![
+            delete(by_lapse(held, jid)),
+            RecordOp::Delete { table: Table::BridgeRegistration, key: jid.as_bytes().to_vec() },
+        ])
+    }
+
+    /// Accounts with a registered key, at most `limit` of them with names after `after`.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn registered(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, LedgerError> {
+        let rows = self.store.records(Table::BridgeRegistration, after.map(str::as_bytes), limit)?;
+        let name = |(key, _)| String::from_utf8(key).map_err(|_| RecordError("registered account"));
+        Ok(rows.into_iter().map(name).collect::<Result<_, _>>()?)
     }
 
     /// Messages with this commitment, at most [`SAME_COMMITMENT_MAX`].
@@ -378,8 +400,8 @@ mod tests {
     use pigeon_bundle::{IdentityKey, MessageDigest, VerdictCode};
 
     use super::*;
-    use crate::bridge::record::State;
     use crate::bridge::record::tests::record;
+    use crate::bridge::record::{State, Successor};
 
     const JID: &str = "elaine@example.org";
 
@@ -391,6 +413,16 @@ mod tests {
 
     fn key(n: u8) -> LedgerKey {
         LedgerKey::new(&MessageDigest([n; 32]), JID, "jerry@example.org")
+    }
+
+    fn registered_until(until_s: u64) -> Registration {
+        Registration {
+            key: IdentityKey([7; 32]),
+            issued_s: 1,
+            until_s,
+            is_revoked: false,
+            successor: Some(Successor { key: IdentityKey([8; 32]), due_s: 3 }),
+        }
     }
 
     fn decided(n: u8, code: VerdictCode) -> Record {
@@ -406,7 +438,7 @@ mod tests {
             ledger.begin(&key(n), &record(n), &bundle).await.unwrap();
         }
         ledger.decide(&key(2), &decided(2, VerdictCode::Accepted)).await.unwrap();
-        let registration = Registration { key: IdentityKey([7; 32]), issued_s: 1, until_s: 9 };
+        let registration = registered_until(9);
         ledger.register(JID, None, &registration).await.unwrap();
         ledger.close().unwrap();
 
@@ -469,7 +501,7 @@ mod tests {
     async fn a_renewed_registration_outlives_its_first_term() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = open(dir.path());
-        let first = Registration { key: IdentityKey([7; 32]), issued_s: 1, until_s: 100 };
+        let first = registered_until(100);
         let renewed = Registration { until_s: 200, ..first.clone() };
         ledger.register(JID, None, &first).await.unwrap();
         ledger.register(JID, Some(&first), &renewed).await.unwrap();

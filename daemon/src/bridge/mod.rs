@@ -10,6 +10,7 @@
 //! So nothing is accepted that is not durable and with the server; and what is in doubt after a crash is sent again with
 //! the same ids. [`flights`] holds what is between 2 and 3.
 
+pub mod accounts;
 pub mod cli;
 pub mod config;
 pub mod desk;

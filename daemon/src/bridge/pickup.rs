@@ -129,7 +129,7 @@ fn admit(desk: &Desk, from: &str, request: &[u8]) -> Result<Result<PickupTerms, 
         return Ok(Err(PickupRefusal::ForeignHost));
     };
     let now_s = now_s();
-    let owner = desk.ledger.registration(&recipient)?.filter(|registration| registration.is_alive(now_s));
+    let owner = desk.ledger.registration(&recipient)?.filter(|registration| registration.may_speak(now_s));
     let Some(owner) = owner else { return Ok(Err(PickupRefusal::NotRegistered)) };
     let max = desk.pick_up.token_bytes;
     Ok(prove(desk, &carrier, &request, &pickup, &owner.key)

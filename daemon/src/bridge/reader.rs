@@ -17,6 +17,9 @@ use super::rate::Rate;
 /// How often expired records are forgotten, and what stayed in doubt on a working connection is sent again.
 const CHORES_EVERY: Duration = Duration::from_secs(60);
 
+/// How often the server is asked whether the accounts with registered keys are still there.
+const SWEEP_EVERY: Duration = Duration::from_secs(86_400);
+
 /// The task that reads.
 pub struct Reader {
     /// Shared with the other tasks.
@@ -34,6 +37,10 @@ impl Reader {
     pub async fn run(mut self, mut events: mpsc::Receiver<ComponentEvent>, cancel: CancellationToken) {
         let mut chores = interval(CHORES_EVERY);
         chores.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweeps = interval(SWEEP_EVERY);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first comes at once, when there is no connection yet.
+        sweeps.tick().await;
         loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -44,6 +51,11 @@ impl Reader {
                     self.leave(Job::Prune);
                     if self.online {
                         self.leave(Job::Recover);
+                    }
+                }
+                _ = sweeps.tick() => {
+                    if self.online {
+                        self.leave(Job::Sweep);
                     }
                 }
                 () = cancel.cancelled() => return,
@@ -68,8 +80,11 @@ impl Reader {
                 }
             }
             ComponentEvent::CardRequest { from, iq } => self.card(&from, iq).await,
-            ComponentEvent::Register { from, card, iq } => {
-                self.request(iq, &from.clone(), |iq| Job::Register { from, card, iq }).await;
+            ComponentEvent::Register { from, card, handover, iq } => {
+                self.request(iq, &from.clone(), |iq| Job::Register { from, card, handover, iq }).await;
+            }
+            ComponentEvent::Revoke { from, iq } => {
+                self.request(iq, &from.clone(), |iq| Job::Revoke { from, iq }).await;
             }
             ComponentEvent::Reveal { from, reveals, iq } => {
                 self.request(iq, &from.clone(), |iq| Job::Reveal { from, reveals, iq }).await;
@@ -114,8 +129,12 @@ impl Reader {
         if !self.rate.allow(from, Instant::now()) {
             return self.answer(iq, over_limit()).await;
         }
-        if let Err(Job::Register { iq, .. } | Job::Reveal { iq, .. } | Job::PickUp { iq, .. }) =
-            self.jobs.push(job(iq))
+        if let Err(
+            Job::Register { iq, .. }
+            | Job::Revoke { iq, .. }
+            | Job::Reveal { iq, .. }
+            | Job::PickUp { iq, .. },
+        ) = self.jobs.push(job(iq))
         {
             self.answer(iq, over_limit()).await;
         }

@@ -75,13 +75,33 @@ pub struct Registration {
     pub issued_s: u64,
     /// When it lapses unless renewed, Unix seconds.
     pub until_s: u64,
+    /// The account's own session has taken the right to speak from it. It stays known until it lapses, so that the next
+    /// key must wait as for any other.
+    pub is_revoked: bool,
+    /// Another key that has given notice.
+    pub successor: Option<Successor>,
+}
+
+/// A key that waits to speak for an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Successor {
+    /// The key.
+    pub key: IdentityKey,
+    /// From when it may be registered, Unix seconds.
+    pub due_s: u64,
 }
 
 impl Registration {
     /// Whether the key may speak now.
     #[must_use]
-    pub fn is_alive(&self, now_s: u64) -> bool {
-        now_s < self.until_s
+    pub fn may_speak(&self, now_s: u64) -> bool {
+        !self.is_revoked && !self.has_lapsed(now_s)
+    }
+
+    /// Whether nothing of it counts any more.
+    #[must_use]
+    pub fn has_lapsed(&self, now_s: u64) -> bool {
+        now_s >= self.until_s
     }
 }
 
@@ -119,6 +139,13 @@ struct RegistrationWire {
     issued_s: u64,
     #[prost(uint64, tag = "3")]
     until_s: u64,
+    #[prost(bool, tag = "4")]
+    is_revoked: bool,
+    /// Empty: none.
+    #[prost(bytes = "vec", tag = "5")]
+    successor: Vec<u8>,
+    #[prost(uint64, tag = "6")]
+    due_s: u64,
 }
 
 impl Record {
@@ -158,14 +185,29 @@ impl Record {
 
 impl Registration {
     pub(super) fn encode(&self) -> Vec<u8> {
-        RegistrationWire { key: self.key.0.to_vec(), issued_s: self.issued_s, until_s: self.until_s }
-            .encode_to_vec()
+        RegistrationWire {
+            key: self.key.0.to_vec(),
+            issued_s: self.issued_s,
+            until_s: self.until_s,
+            is_revoked: self.is_revoked,
+            successor: self.successor.map(|successor| successor.key.0.to_vec()).unwrap_or_default(),
+            due_s: self.successor.map_or(0, |successor| successor.due_s),
+        }
+        .encode_to_vec()
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let wire = RegistrationWire::decode(bytes).map_err(|_| RecordError("form"))?;
         let key = wire.key.as_slice().try_into().map_err(|_| RecordError("key"))?;
-        Ok(Self { key, issued_s: wire.issued_s, until_s: wire.until_s })
+        let successor = match wire.successor.as_slice() {
+            [] => None,
+            key => Some(Successor {
+                key: key.try_into().map_err(|_| RecordError("successor"))?,
+                due_s: wire.due_s,
+            }),
+        };
+        let (issued_s, until_s, is_revoked) = (wire.issued_s, wire.until_s, wire.is_revoked);
+        Ok(Self { key, issued_s, until_s, is_revoked, successor })
     }
 }
 
@@ -207,7 +249,13 @@ pub(super) mod tests {
             let record = Record { state, ..record(1) };
             assert_eq!(Record::decode(&record.encode()).unwrap(), record);
         }
-        let registration = Registration { key: IdentityKey([3; 32]), issued_s: 5, until_s: 9 };
+        let registration = Registration {
+            key: IdentityKey([3; 32]),
+            issued_s: 5,
+            until_s: 9,
+            is_revoked: true,
+            successor: Some(Successor { key: IdentityKey([4; 32]), due_s: 7 }),
+        };
         assert_eq!(Registration::decode(&registration.encode()).unwrap(), registration);
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::Accounts;
 use super::config::{Config, ConfigError};
 use super::desk::{Desk, now_s};
 use super::flights::Flights;
@@ -83,6 +84,8 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Bridge
         hosts: config.host_set(),
         registration_s: config.registration_s(),
         pick_up: config.pick_up,
+        notice_s: config.notice_s(),
+        accounts: Accounts::new(Duration::from_secs(config.accounts.check_s)),
         ledger: ledger.clone(),
         flights: Flights::default(),
         component,

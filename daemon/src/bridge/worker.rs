@@ -73,7 +73,11 @@ impl Worker {
     async fn other(&mut self, job: Job) -> Result<(), LedgerError> {
         match job {
             Job::Upload { .. } => Ok(()),
-            Job::Register { from, card, iq } => requests::register(&self.desk, &from, &card, iq).await,
+            Job::Register { from, card, handover, iq } => {
+                requests::register(&self.desk, &from, &card, handover.as_deref(), iq).await
+            }
+            Job::Revoke { from, iq } => requests::revoke(&self.desk, &from, iq).await,
+            Job::Sweep => requests::sweep(&self.desk).await,
             Job::Reveal { from, reveals, iq } => requests::reveal(&self.desk, &from, reveals, iq).await,
             Job::PickUp { from, request, iq } => pickup::pick_up(&self.desk, &from, &request, iq).await,
             Job::Returned { key, what } => doubt::returned(&self.desk, &key, what).await,
@@ -86,6 +90,11 @@ impl Worker {
     async fn upload(&mut self, from: String, bytes: Bytes) -> Result<Option<Order>, LedgerError> {
         let desk = Arc::clone(&self.desk);
         let mut judgement = desk.judge().judge(bytes.clone(), &desk.ledger)?;
+        if let Judgement::Deliver(order) = &judgement
+            && let Some(answer) = self.nobody(order).await?
+        {
+            judgement = Judgement::Answer(answer);
+        }
         if let Judgement::Deliver(order) = judgement {
             let uploaded = waiter_for(&from, &bytes, &order);
             if desk.flights.claim(&order, Some(uploaded)) == Claim::Joined {
@@ -102,6 +111,24 @@ impl Worker {
         }
         if let Judgement::Answer(answer) = judgement {
             self.answer(from, answer).await;
+        }
+        Ok(None)
+    }
+
+    /// The refusal of a new message whose author or recipient has no account. One in doubt goes its way: it may have
+    /// been delivered.
+    async fn nobody(&self, order: &Order) -> Result<Option<Answer>, LedgerError> {
+        if !order.is_new {
+            return Ok(None);
+        }
+        let (desk, record) = (&self.desk, &order.record);
+        if desk.accounts.is_gone(&desk.component, &record.author).await {
+            requests::forget(desk, &record.author, requests::GONE).await?;
+            return Ok(Some(order.refused(VerdictCode::AuthorNotRegistered, requests::GONE, now_s())));
+        }
+        if desk.accounts.is_gone(&desk.component, &record.recipient).await {
+            let reason = "the server has no such account";
+            return Ok(Some(order.refused(VerdictCode::RecipientUnknown, reason, now_s())));
         }
         Ok(None)
     }

@@ -26,6 +26,8 @@ pub struct BridgeSpec {
     pub secret: String,
     /// The hosts whose users it serves.
     pub hosts: Vec<String>,
+    /// More TOML, for the end of the file.
+    pub more: String,
 }
 
 impl BridgeSpec {
@@ -38,18 +40,20 @@ impl BridgeSpec {
             server: server.to_owned(),
             secret: spec.component_secret.clone(),
             hosts: vec![spec.domain.clone()],
+            more: String::new(),
         }
     }
 
     fn toml(&self, dir: &Path) -> String {
         let hosts: Vec<String> = self.hosts.iter().map(|host| toml_string(host)).collect();
         format!(
-            "data_dir = {data}\ndomain = {domain}\nserver = {server}\nsecret_file = {secret}\nhosts = [{hosts}]\n",
+            "data_dir = {data}\ndomain = {domain}\nserver = {server}\nsecret_file = {secret}\nhosts = [{hosts}]\n{more}\n",
             data = toml_path(&dir.join("data")),
             domain = toml_string(&self.domain),
             server = toml_string(&self.server),
             secret = toml_path(&dir.join("secret")),
             hosts = hosts.join(", "),
+            more = self.more,
         )
     }
 }

@@ -49,3 +49,4 @@ pub use stanza::StanzaError;
 pub use stanza::delivery::Delivery;
 pub use stanza::error::Condition;
 pub use stanza::iq::PickedUp;
+pub use stanza::tell::KeyNotice;

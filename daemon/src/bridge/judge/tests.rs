@@ -68,7 +68,13 @@ impl World {
         let (elaine, newman, jerry) = (person(), person(), person());
         let mut shelf = Shelf::default();
         for (jid, identity) in [(ELAINE, &elaine), (NEWMAN, &newman)] {
-            let registration = Registration { key: identity.key(), issued_s: NOW, until_s: NOW + 90 * DAY_S };
+            let registration = Registration {
+                key: identity.key(),
+                issued_s: NOW,
+                until_s: NOW + 90 * DAY_S,
+                is_revoked: false,
+                successor: None,
+            };
             shelf.registrations.insert(jid.to_owned(), registration);
         }
         let hosts = BTreeSet::from(["example.org".to_owned()]);

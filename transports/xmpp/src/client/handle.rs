@@ -220,6 +220,28 @@ impl ClientHandle {
         Ok(iq::parse_registered(answer.as_ref())?)
     }
 
+    /// As [`register`](Self::register), where another key is registered, with that key's own word that this one shall
+    /// speak from now on.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn register_over(&self, signed_card: &[u8], handover: &[u8; 64]) -> Result<u64, IqError> {
+        let n = signed_card.len();
+        if n == 0 || n > CARD_BYTES_MAX {
+            return Err(IqError::Request { what: "bytes of a card", n, max: CARD_BYTES_MAX });
+        }
+        let answer = self.iq(true, iq::register_over(signed_card, handover)).await?;
+        Ok(iq::parse_registered(answer.as_ref())?)
+    }
+
+    /// Takes the right to speak from the key that is registered for this account, at once.
+    ///
+    /// # Errors
+    /// When there is no session, no answer, or the bridge refuses.
+    pub async fn revoke(&self) -> Result<(), IqError> {
+        self.iq(true, iq::revoke()).await.map(|_payload| ())
+    }
+
     /// Tells the bridge that messages have arrived, by their r.
     ///
     /// # Errors

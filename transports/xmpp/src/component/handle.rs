@@ -18,6 +18,7 @@ use crate::stanza::delivery::Delivery;
 use crate::stanza::error::Condition;
 use crate::stanza::iq::PickedUp;
 use crate::stanza::jid as parse_jid;
+use crate::stanza::tell::KeyNotice;
 
 /// A component and how to reach its server. [`ComponentConfig::new`] fills in the times.
 #[derive(Debug, Clone)]
@@ -114,6 +115,15 @@ pub enum ComponentEvent {
         from: String,
         /// The bytes of a `SignedCard`, not checked.
         card: Vec<u8>,
+        /// The signature by which the key registered so far passes the account on, not checked.
+        handover: Option<Vec<u8>>,
+        /// Answers it.
+        iq: IqToken,
+    },
+    /// A session takes its account's key back. Answer it.
+    Revoke {
+        /// The full JID that asks, as its server stamped it.
+        from: String,
         /// Answers it.
         iq: IqToken,
     },
@@ -260,6 +270,16 @@ pub(super) enum Command {
         connection: u64,
         reply: oneshot::Sender<Result<(), SyncError>>,
     },
+    Notice {
+        to: String,
+        text: String,
+        notice: KeyNotice,
+        reply: oneshot::Sender<Result<u64, SendError>>,
+    },
+    Exists {
+        account: String,
+        reply: oneshot::Sender<Option<bool>>,
+    },
 }
 
 /// A component session's commands. A clone is a sender of its own: its [`sync`](Self::sync) speaks for what was sent
@@ -329,6 +349,29 @@ impl ComponentHandle {
         parse_jid(to).ok_or(SendError::Jid { role: "carrier" })?;
         let (to, id) = (to.to_owned(), id.to_owned());
         self.send(|reply| Command::HandOut { to, id, bundle, reply }).await
+    }
+
+    /// Says to all clients of an account that another key asks to speak for it.
+    ///
+    /// # Errors
+    /// When there is no connection or the text is too large.
+    pub async fn notice(&self, to: &str, text: &str, notice: KeyNotice) -> Result<(), SendError> {
+        limit("the text", text.len(), BODY_BYTES_MAX)?;
+        bare(to).ok_or(SendError::Jid { role: "account" })?;
+        let (to, text) = (to.to_owned(), text.to_owned());
+        self.send(|reply| Command::Notice { to, text, notice, reply }).await
+    }
+
+    /// Whether the server has this account; `None` when it cannot be told now, or from this server at all.
+    ///
+    /// No standard asks this, and servers hide it on purpose. What they do report is a message that they cannot
+    /// deliver, so an empty one is sent, followed by a ping: an error that comes before the ping's answer means "no".
+    /// Which kind of message a server reports so is found out at each connection, with an account that cannot exist.
+    pub async fn account_exists(&self, account: &str) -> Option<bool> {
+        bare(account)?;
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Exists { account: account.to_owned(), reply }).await.ok()?;
+        answer.await.ok()?
     }
 
     /// Answers an IQ.

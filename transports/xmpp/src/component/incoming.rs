@@ -85,9 +85,10 @@ fn read_iq(stanza: &Element, domain: &str) -> Incoming {
     let iq = || IqToken { to: from.clone(), id: id.to_owned() };
     match iq::parse_request(kind, payload) {
         Some(Ok(Request::Card)) => Incoming::Event(ComponentEvent::CardRequest { iq: iq(), from }),
-        Some(Ok(Request::Register(card))) => {
-            Incoming::Event(ComponentEvent::Register { iq: iq(), from, card })
+        Some(Ok(Request::Register { card, handover })) => {
+            Incoming::Event(ComponentEvent::Register { iq: iq(), from, card, handover })
         }
+        Some(Ok(Request::Revoke)) => Incoming::Event(ComponentEvent::Revoke { iq: iq(), from }),
         Some(Ok(Request::Reveal(reveals))) => {
             Incoming::Event(ComponentEvent::Reveal { iq: iq(), from, reveals })
         }

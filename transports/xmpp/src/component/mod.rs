@@ -3,6 +3,7 @@
 mod handle;
 mod handshake;
 mod incoming;
+mod knocking;
 mod session;
 
 pub use handle::{

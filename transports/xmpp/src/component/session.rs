@@ -12,6 +12,7 @@ use super::handle::{
 };
 use super::handshake::{Stream, connect};
 use super::incoming::{self, Incoming};
+use super::knocking::Knocking;
 use crate::backoff::{Backoff, random};
 use crate::client::ConfigError;
 use crate::client::dial::Target;
@@ -24,6 +25,7 @@ use crate::probe::{Due, Probe};
 use crate::reason::OfflineReason;
 use crate::stanza::delivery::{self, Delivery};
 use crate::stanza::privilege::Announcement;
+use crate::stanza::tell::{self, Knock};
 use crate::stanza::{bundle, iq, verdict};
 use crate::wire::{Item, WireError, With, print};
 
@@ -41,6 +43,10 @@ enum Ping {
     First,
     /// To see whether the server is there.
     Alive,
+    /// After the trials that show how to ask about accounts.
+    Trial,
+    /// After the question about an account, by the id of its message.
+    Knock(String),
     /// Somebody waits until the server has come to it.
     Sync { reply: Synced, until: Instant },
 }
@@ -66,6 +72,7 @@ pub(super) struct Driver {
     /// Recipients of the last deliveries, by stanza id.
     delivered: VecDeque<(String, String)>,
     said: Option<OfflineReason>,
+    knocking: Knocking,
 }
 
 impl Driver {
@@ -96,6 +103,7 @@ impl Driver {
             privileges: BTreeMap::new(),
             delivered: VecDeque::new(),
             said: None,
+            knocking: Knocking::default(),
         })
     }
 
@@ -127,6 +135,8 @@ impl Driver {
     fn disconnected(&mut self) {
         self.online = false;
         self.privileges.clear();
+        // Whoever asked about an account learns nothing.
+        self.knocking = Knocking::default();
         for (_, ping) in self.pings.drain() {
             if let Ping::Sync { reply, .. } = ping {
                 let _ = reply.send(Err(SyncError::Lost));
@@ -162,6 +172,7 @@ impl Driver {
     async fn serve(&mut self, mut wire: Stream) -> End {
         self.connection += 1;
         self.ping(&mut wire, Ping::First);
+        self.try_knocking(&mut wire);
         let mut probe =
             Probe::new(self.config.ping_after, self.config.ping_timeout, self.config.ping_timeout);
         loop {
@@ -256,6 +267,8 @@ impl Driver {
                 // Whoever asked may have gone.
                 let _ = reply.send(Ok(()));
             }
+            Some(Ping::Trial) => self.knocking.tried(),
+            Some(Ping::Knock(id)) => self.knocking.answered(&id),
             Some(Ping::Alive) | None => {}
         }
     }
@@ -279,6 +292,9 @@ impl Driver {
     }
 
     fn bounce(&mut self, from: String, id: Option<String>, condition: String) {
+        if id.as_deref().is_some_and(|id| self.knocking.bounced(id)) {
+            return;
+        }
         let known = self.delivered.iter().rev().find(|(sent, _)| Some(sent) == id.as_ref());
         let to = known.map_or(from, |(_, recipient)| recipient.clone());
         self.backlog.push_back(ComponentEvent::Bounce { to, id, condition });
@@ -289,9 +305,11 @@ impl Driver {
         let full = wire.queued() >= OUTPUT_BYTES_MAX;
         match command {
             Command::Sync { connection, reply } => self.sync(wire, connection, reply),
+            Command::Exists { account, reply } => self.knock(wire, &account, reply),
             Command::Deliver { reply, .. }
             | Command::Verdict { reply, .. }
             | Command::HandOut { reply, .. }
+            | Command::Notice { reply, .. }
             | Command::Answer { reply, .. }
                 if full =>
             {
@@ -306,6 +324,10 @@ impl Driver {
             }
             Command::HandOut { to, id, bundle, reply } => {
                 wire.push(&bundle::hand_out(&self.domain, &to, &id, &bundle));
+                drop(reply.send(Ok(self.connection)));
+            }
+            Command::Notice { to, text, notice, reply } => {
+                wire.push(&tell::notice(&self.domain, &to, &text, &notice));
                 drop(reply.send(Ok(self.connection)));
             }
             Command::Answer { iq, answer, reply } => {
@@ -351,6 +373,28 @@ impl Driver {
         }
     }
 
+    /// Sends both kinds of message to an account that cannot exist, to see which of them the server reports.
+    fn try_knocking(&mut self, wire: &mut Stream) {
+        let nobody = format!("pigeon-{:x}{:x}@{}", self.prefix, random(), self.host);
+        for (knock, id) in [(Knock::Headline, Knocking::TRIAL_HEADLINE), (Knock::Chat, Knocking::TRIAL_CHAT)]
+        {
+            wire.push(&tell::knock(knock, &self.domain, &nobody, id));
+        }
+        self.ping(wire, Ping::Trial);
+    }
+
+    fn knock(&mut self, wire: &mut Stream, account: &str, reply: oneshot::Sender<Option<bool>>) {
+        let Some(way) = self.knocking.way() else {
+            let _ = reply.send(None);
+            return;
+        };
+        self.next += 1;
+        let id = format!("knock-{:x}-{}", self.prefix, self.next);
+        wire.push(&tell::knock(way, &self.domain, account, &id));
+        self.knocking.asked(id.clone(), reply);
+        self.ping(wire, Ping::Knock(id));
+    }
+
     fn sync(&mut self, wire: &mut Stream, connection: u64, reply: Synced) {
         if connection != 0 && connection != self.connection {
             drop(reply.send(Err(SyncError::Lost)));
@@ -392,7 +436,7 @@ impl Driver {
 async fn expiry(pings: &HashMap<String, Ping>) {
     let first = pings.values().filter_map(|ping| match ping {
         Ping::Sync { until, .. } => Some(*until),
-        Ping::First | Ping::Alive => None,
+        Ping::First | Ping::Alive | Ping::Trial | Ping::Knock(_) => None,
     });
     match first.min() {
         Some(until) => sleep_until(until).await,
@@ -407,9 +451,13 @@ fn refuse(command: Option<Command>) -> Result<(), End> {
             Command::Deliver { reply, .. }
             | Command::Verdict { reply, .. }
             | Command::HandOut { reply, .. }
+            | Command::Notice { reply, .. }
             | Command::Answer { reply, .. },
         ) => drop(reply.send(Err(SendError::Offline))),
         Some(Command::Sync { reply, .. }) => drop(reply.send(Err(SyncError::Offline))),
+        Some(Command::Exists { reply, .. }) => {
+            let _ = reply.send(None);
+        }
         None => return Err(End::Stop),
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! IQs: the bridge's card, registration, reveals, and the frame around every IQ.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use minidom::Element;
 
 use super::error::{self, Condition};
@@ -8,11 +10,19 @@ use crate::limits::{CARD_BYTES_MAX, PICKUP_BYTES_MAX, REVEALS_MAX};
 use crate::ns;
 use crate::wire::{With, el};
 
+/// An Ed25519 signature.
+const HANDOVER_BYTES: usize = 64;
+
 /// What a carrier or an author asks a bridge.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Card,
-    Register(Vec<u8>),
+    /// A card, and the signature by which the key registered so far passes the account on.
+    Register {
+        card: Vec<u8>,
+        handover: Option<Vec<u8>>,
+    },
+    Revoke,
     Reveal(Vec<[u8; 32]>),
     PickUp(Vec<u8>),
 }
@@ -112,6 +122,16 @@ pub(crate) fn register(signed_card: &[u8]) -> Element {
     el("register", ns::BRIDGE).with_text(base64(signed_card))
 }
 
+/// The same, with the signature of the key that is registered so far.
+pub(crate) fn register_over(signed_card: &[u8], handover: &[u8; 64]) -> Element {
+    register(signed_card).with("handover", &base64(handover))
+}
+
+/// The key registered for the sender's JID may not speak for it any more.
+pub(crate) fn revoke() -> Element {
+    el("revoke", ns::BRIDGE)
+}
+
 /// Registered until `until`, Unix seconds.
 pub(crate) fn registered(until: u64) -> Element {
     el("registered", ns::BRIDGE).with("until", &until.to_string())
@@ -142,11 +162,24 @@ pub(crate) fn parse_request(kind: Kind, payload: &Element) -> Option<Result<Requ
     }
     match (kind, payload.name()) {
         (Kind::Get, "card") => Some(Ok(Request::Card)),
-        (Kind::Set, "register") => Some(signed_card(payload, "register").map(Request::Register)),
+        (Kind::Set, "register") => Some(parse_register(payload)),
+        (Kind::Set, "revoke") => Some(Ok(Request::Revoke)),
         (Kind::Set, "reveal") => Some(parse_reveals(payload).map(Request::Reveal)),
         (Kind::Set, "pick-up") => Some(bytes_of(payload, "pick-up", PICKUP_BYTES_MAX).map(Request::PickUp)),
         _ => None,
     }
+}
+
+fn parse_register(payload: &Element) -> Result<Request, StanzaError> {
+    let card = signed_card(payload, "register")?;
+    let handover = match payload.attr("handover") {
+        Some(text) => {
+            let signature = STANDARD.decode(text).map_err(|_| StanzaError::Base64("handover"))?;
+            Some(signature).filter(|signature| signature.len() == HANDOVER_BYTES).map(Some)
+        }
+        None => Some(None),
+    };
+    Ok(Request::Register { card, handover: handover.ok_or(StanzaError::Form("handover"))? })
 }
 
 fn parse_reveals(payload: &Element) -> Result<Vec<[u8; 32]>, StanzaError> {
@@ -226,7 +259,15 @@ mod tests {
     fn register_snapshots() {
         let asked = "<iq id='i1' to='bridge.h' type='set'><register xmlns='urn:carrierpigeon:bridge:1'>AQID\
                      </register></iq>";
-        assert_eq!(bridge_sees(true, register(&[1, 2, 3]), asked), Request::Register(vec![1, 2, 3]));
+        let plain = Request::Register { card: vec![1, 2, 3], handover: None };
+        assert_eq!(bridge_sees(true, register(&[1, 2, 3]), asked), plain);
+        let over = register_over(&[1, 2, 3], &[7; 64]);
+        let request = parse_request(Kind::Set, &over).unwrap().unwrap();
+        assert_eq!(request, Request::Register { card: vec![1, 2, 3], handover: Some(vec![7; 64]) });
+        for bad in ["", "AAAA", "-"] {
+            let over = register(&[1]).with("handover", bad);
+            assert!(parse_request(Kind::Set, &over).unwrap().is_err(), "{bad:?}");
+        }
         let answer = registered(1_800_000_000);
         assert_eq!(print(&answer, ""), "<registered xmlns='urn:carrierpigeon:bridge:1' until='1800000000'/>");
         assert_eq!(parse_registered(Some(&answer)).unwrap(), 1_800_000_000);

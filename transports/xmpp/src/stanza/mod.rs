@@ -8,6 +8,7 @@ pub(crate) mod disco;
 pub(crate) mod error;
 pub(crate) mod iq;
 pub(crate) mod privilege;
+pub(crate) mod tell;
 pub(crate) mod time;
 pub(crate) mod verdict;
 

@@ -25,7 +25,7 @@ async fn questions_carry_the_stamped_sender_and_get_their_answers() {
     assert_eq!(card.unwrap(), [1, 2, 3]);
 
     let (until, ()) = tokio::join!(client.handle.register(&[7; 300]), async {
-        let ComponentEvent::Register { from, card, iq } = bridge.next().await else {
+        let ComponentEvent::Register { from, card, iq, .. } = bridge.next().await else {
             panic!("not a registration")
         };
         assert_eq!((from.as_str(), card), ("jerry@example.org/test", vec![7; 300]));
