@@ -12,6 +12,10 @@ pub async fn what_was_in_doubt_at_a_kill_is_sent_at_the_next_start_without_being
     her.register(&elaine.card()).await.unwrap();
     let mut to = world.login("jerry").await;
     let mut carrier = world.login("kramer").await;
+    // From now on the bridge knows that both accounts exist, and does not ask the server behind the gate.
+    let hello = elaine.writes(&jerry, &world.card);
+    assert_eq!(her.brings(&bytes_of(&hello), &world.card).await, VerdictCode::Accepted);
+    assert_eq!(to.receive().await.bundle, hello.bundle);
     let message = elaine.writes(&jerry, &world.card);
     gate.close();
     carrier.upload(&bytes_of(&message)).await;
@@ -34,6 +38,10 @@ pub async fn after_a_cut_connection_carriers_get_their_verdicts_without_uploadin
     her.register(&elaine.card()).await.unwrap();
     let mut to = world.login("jerry").await;
     let (mut first, mut second) = (world.login("kramer").await, world.login("newman").await);
+    // From now on the bridge knows that both accounts exist, and does not ask the server behind the gate.
+    let hello = elaine.writes(&jerry, &world.card);
+    assert_eq!(her.brings(&bytes_of(&hello), &world.card).await, VerdictCode::Accepted);
+    assert_eq!(to.receive().await.bundle, hello.bundle);
     let message = elaine.writes(&jerry, &world.card);
     gate.close();
     first.upload(&bytes_of(&message)).await;
