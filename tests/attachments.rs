@@ -10,9 +10,9 @@ use pigeon_harness::files::temp_dir;
 use pigeon_harness::netns::{Host, Interface, Segment, World};
 use pigeon_harness::node::text_of;
 use pigeon_harness::wait::poll_until;
-use pigeon_harness::{Node, NodeSpec, require_root};
+use pigeon_harness::{Cast, Node, NodeSpec, require_root};
 use serde_json::Value;
-use support::{PATIENCE, assert_inbox, messages, soon, until};
+use support::{PATIENCE, assert_inbox, go_underground, messages, soon, surface, until};
 
 /// A picture in 17 parts, of which 19 travel, and its message in 3 bundles.
 const PICTURE_SIZE: usize = 1 << 20;
@@ -264,4 +264,68 @@ fn an_author_that_is_killed_while_sending_takes_the_parts_back() {
     let (small, _) = picture(dir.path(), 200_000);
     send(&elaine, "jerry", "", &small);
     assert_eq!(held(&elaine), 4 + 2 + 3);
+}
+
+/// A picture in 33 parts, of which 37 travel, and its message in 3 bundles.
+const LARGE_SIZE: usize = 2 << 20;
+const LARGE_BUNDLES: usize = 37 + 3;
+
+/// One message, one file, one receipt.
+fn assert_arrived_once(cast: &Cast, message: &str, bytes: &[u8], dir: &Path) {
+    let (elaine, jerry) = (&cast.elaine.node, &cast.jerry.node);
+    complete(jerry, message);
+    assert!(saved(jerry, message, dir) == bytes, "the picture is another");
+    surface(&cast.elaine);
+    until(elaine, "the receipt", || messages(elaine, "outbox").iter().all(|m| m["state"] == "delivered"));
+    until(elaine, "forgetting all bundles", || held(elaine) == 0);
+    // The one receipt, which the bridge has.
+    assert_eq!(held(jerry), 1);
+    assert_eq!(messages(elaine, "outbox")[0]["receipts"], 1);
+    assert_inbox(jerry, &[message.to_owned()]);
+    for kind in ["attachment_complete", "message_received"] {
+        let all = jerry.watch().matching(|event| event.kind == kind);
+        assert_eq!(all.len(), 1, "{all:?}");
+    }
+}
+
+#[test]
+fn all_parts_go_up_by_a_carrier_and_come_down_over_the_account() {
+    require_root!();
+    let dir = temp_dir("pigeon-bridged-").unwrap();
+    let cast = Cast::assemble(dir.path()).unwrap();
+    go_underground(&cast);
+    let (file, bytes) = picture(dir.path(), LARGE_SIZE);
+    let message = send(&cast.elaine.node, "jerry", "from below", &file);
+    let kramer = &cast.kramer.node;
+    until(kramer, "all of it", || held(kramer) == LARGE_BUNDLES);
+    surface(&cast.kramer);
+    complete(&cast.jerry.node, &message);
+    assert_arrived_once(&cast, &message, &bytes, dir.path());
+}
+
+#[test]
+fn some_parts_over_the_account_and_some_over_the_street_are_one_picture() {
+    require_root!();
+    let dir = temp_dir("pigeon-two-ways-").unwrap();
+    let cast = Cast::assemble(dir.path()).unwrap();
+    // George has no account. He takes twelve bundles and meets jerry; then he has seen enough.
+    let (platform, alley) = (cast.world.segment("platform").unwrap(), cast.world.segment("alley").unwrap());
+    let host = cast.world.host("george").unwrap();
+    let down_there = host.attach(&platform, "10.1.0.40/24").unwrap();
+    let george = NodeSpec { tables: "[carry]\ndaily_bundles = 12\n".to_owned(), ..NodeSpec::new("george") };
+    let george = Node::start(&host, &george, dir.path()).unwrap();
+    go_underground(&cast);
+    let (file, bytes) = picture(dir.path(), LARGE_SIZE);
+    let message = send(&cast.elaine.node, "jerry", "two ways", &file);
+    let kramer = &cast.kramer.node;
+    until(&george, "twelve bundles", || held(&george) >= 12);
+    until(kramer, "all of it", || held(kramer) == LARGE_BUNDLES);
+    down_there.down().unwrap();
+    host.attach(&alley, "10.3.0.2/24").unwrap();
+    cast.world.host("jerry").unwrap().attach(&alley, "10.3.0.3/24").unwrap();
+    until(&george, "handing over what he has", || held(&george) == 0);
+    let jerry = &cast.jerry.node;
+    assert!(jerry.watch().matching(|event| event.kind == "attachment_complete").is_empty());
+    surface(&cast.kramer);
+    assert_arrived_once(&cast, &message, &bytes, dir.path());
 }

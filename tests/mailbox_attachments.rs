@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use carrier_pigeon::mailbox::{Attached, AttachmentView, MailboxError, Sent, run_assembler};
+use carrier_pigeon::mailbox::{Arrival, Attached, AttachmentView, MailboxError, Sent, run_assembler};
 use carrier_pigeon::random::OsRandom;
 use pigeon_bundle::attachment::{ATTACHMENT_SIZE_MAX, Cut, Manifest};
 use pigeon_bundle::{Bundle, Card, Draft, Epoch, Identity, LIFETIME_DEFAULT_S, MessageId, seal};
-use pigeon_core::{Entry, Event as CoreEvent, OpenOutcome, StoreOp};
+use pigeon_core::{Catalog as _, Entry, Event as CoreEvent, OpenOutcome, Opened, StoreOp};
 use pigeon_proto::api::Event;
 use pigeon_proto::{Attachment, Body, Content, Part, Text};
 use pigeon_store::{RecordOp, Store, StoreOptions, Table, Transaction};
@@ -87,6 +87,11 @@ fn attachment(person: &Person) -> AttachmentView {
 fn file_of(person: &Person, message: &MessageId) -> Vec<u8> {
     let file = person.mailbox.attachment(&message.to_string()).unwrap();
     std::fs::read(file.files.path(&file.owner)).unwrap()
+}
+
+/// The same, if it is complete.
+fn file(person: &Person, message: &MessageId) -> Option<Vec<u8>> {
+    std::fs::read(person.mailbox.attachment(&message.to_string()).ok()?.path).ok()
 }
 
 /// Keys of all records of attachments.
@@ -431,6 +436,51 @@ async fn an_author_has_so_many_on_their_way_and_the_next_waits_for_its_turn() {
         }
     };
     tokio::time::timeout(PATIENCE, taken).await.unwrap();
+}
+
+/// The server forgets what it has handed over, so it is kept here, and carried nowhere, until there is room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_over_the_account_without_room_for_it_is_kept_until_there_is() {
+    const PER_AUTHOR: usize = 32;
+    let (liar, mut jerry) = liar_and_jerry().await;
+    let cuts: Vec<(MessageId, Cut)> =
+        (0..=PER_AUTHOR).map(|n| (MessageId(random()), cut(&content(100, n as u64)))).collect();
+    let ((last, late), first) = (cuts.last().unwrap(), &cuts[0]);
+    for (id, cut) in &cuts[..PER_AUTHOR] {
+        delivers(&jerry, &liar.message(*id, cut.manifest())).await;
+    }
+    jerry.heard().await;
+    let parked = [liar.part(*last, 0, late.part(0).unwrap()), liar.message(*last, late.manifest())];
+    for bundle in parked.iter().chain(&parked) {
+        // When this returns the server is told that it may forget the bundle.
+        jerry.mailbox.receive(bundle, Arrival::Xmpp).await.unwrap();
+        assert_eq!(jerry.store.bundle(&bundle.id()).unwrap().as_ref(), Some(bundle));
+        let entry = jerry.store.entry(&bundle.id()).unwrap().unwrap();
+        assert_eq!(
+            (entry.copies, entry.at_bridge, entry.opened),
+            (0, true, Opened::Refused),
+            "no one else's"
+        );
+    }
+    let refused = jerry.events.subscribe(Some(0)).0;
+    assert_eq!(refused.iter().filter(|event| event.kind == "message_refused").count(), 2, "said once each");
+    assert_eq!(jerry.mailbox.inbox(false).unwrap().len(), PER_AUTHOR);
+    jerry.restart().await;
+    jerry.heard().await;
+    let _worker = working(&jerry);
+    delivers(&jerry, &liar.part(first.0, 0, first.1.part(0).unwrap())).await;
+    let taken = async {
+        while file(&jerry, last).is_none_or(|file| file != content(100, PER_AUTHOR as u64)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.unwrap();
+    // Both were opened in the end, with their r for whoever else holds them.
+    let delivered = |bundle: &Bundle, event: &CoreEvent| matches!(event, CoreEvent::Opened { bundle: id, outcome: OpenOutcome::Delivered { .. } } if *id == bundle.id());
+    let heard = jerry.heard().await;
+    for bundle in &parked {
+        assert_eq!(heard.iter().filter(|event| delivered(bundle, event)).count(), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -152,6 +152,12 @@ bytes_id! {
     /// The author's random id of a message; receipts name it.
     MessageId, 16
 }
+impl MessageId {
+    /// In a route: the message holds nothing for people to read, so that a bridge shows none to ordinary clients
+    /// (`docs/wire-format.md` section 7).
+    pub const NONE: Self = Self([0; 16]);
+}
+
 shown!(BundleId, MessageDigest, HeaderDigest, Commitment, Tag, NodeKey, IdentityKey, MessageId);
 
 impl fmt::Debug for Reveal {

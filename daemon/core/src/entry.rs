@@ -43,7 +43,7 @@ pub struct Entry {
     pub copies: u8,
     /// Whose mail it is.
     pub pool: Pool,
-    /// Node key that handed it over; `None` for own mail.
+    /// Node key that handed it over; `None` for own mail, and for what a bridge delivered.
     pub giver: Option<NodeKey>,
     /// The giver's node key was first seen less than an hour before (shared newcomers' bucket).
     pub newcomer: bool,
@@ -88,6 +88,19 @@ impl Entry {
             refused_by_bridge: false,
             brought: false,
             opened: Opened::No,
+        }
+    }
+
+    /// Entry of mail for this node that a bridge has delivered and that cannot be opened for good yet: it is carried
+    /// nowhere.
+    pub fn from_bridge(received_wall_s: Option<u64>) -> Self {
+        Self {
+            copies: 0,
+            pool: Pool::Contact,
+            hops: 0,
+            at_bridge: true,
+            opened: Opened::Refused,
+            ..Self::own(0, received_wall_s)
         }
     }
 

@@ -204,7 +204,7 @@ mod tests {
             message_id_hex: format!("{n:02x}"),
             origin_id_hex: String::new(),
             sent_ms: 0,
-            body: String::new(),
+            body: Some(String::new()),
             bundle: Some(Bytes::new()),
         };
         Order { key: LedgerKey([n; LedgerKey::SIZE]), record: record(n), bundle, delivery, is_new: true }

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use jid::BareJid;
 use pigeon_bundle::{
-    BridgeIdentity, Bundle, BundleId, DAY_S, MessageDigest, Reveal, Route, RouteError, VerdictCode,
-    open_route,
+    BridgeIdentity, Bundle, BundleId, DAY_S, MessageDigest, MessageId, Reveal, Route, RouteError,
+    VerdictCode, open_route,
 };
 use pigeon_xmpp::Delivery;
 
@@ -309,16 +309,26 @@ impl Opened {
 }
 
 fn order(bundle: Bundle, opened: Opened, key: LedgerKey, record: Record, is_new: bool) -> Order {
+    let message = bundle.message_digest();
+    let readable = opened.route.message_id != MessageId::NONE;
+    // The server's answers are told apart by the id.
+    let id = if readable { opened.route.message_id } else { message_id_of(&message) };
     let delivery = Delivery {
         author: opened.author,
         recipient: opened.recipient,
-        message_id_hex: opened.route.message_id.to_string(),
-        origin_id_hex: bundle.message_digest().to_string(),
+        message_id_hex: id.to_string(),
+        origin_id_hex: message.to_string(),
         sent_ms: opened.route.sent_ms,
-        body: FALLBACK_BODY.to_owned(),
+        body: readable.then(|| FALLBACK_BODY.to_owned()),
         bundle: Some(bundle.as_bytes().clone()),
     };
     Order { key, record, bundle, delivery, is_new }
+}
+
+/// The id of a message without one of its author's: the first half of P.
+fn message_id_of(message: &MessageDigest) -> MessageId {
+    let (half, _) = message.0.as_chunks::<16>();
+    MessageId(half[0])
 }
 
 #[cfg(test)]

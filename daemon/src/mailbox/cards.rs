@@ -7,7 +7,6 @@ use pigeon_store::Transaction;
 
 use super::one_time::Cause;
 use super::own::Renewal;
-use super::send::random;
 use super::{Contact, Mailbox, MailboxError};
 use crate::random::OsRandom;
 
@@ -164,7 +163,7 @@ impl Mailbox {
                 &mut state,
                 &contact.card,
                 content,
-                MessageId(random()),
+                MessageId::NONE,
                 lifetime_s.clamp(LIFETIME_MIN_S, LIFETIME_MAX_S),
                 Cause::Daemon,
             );

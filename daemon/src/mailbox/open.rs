@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::one_time::{self, Cause};
 use super::records::{AttachmentInfo, InboxRecord, OutboxRecord, SeenRecord};
-use super::send::random;
 use super::{INBOX, Mailbox, MailboxError, OUTBOX, State};
 use crate::events::event;
 use crate::input::Commit;
@@ -46,6 +45,8 @@ pub(super) struct Change {
     core: Vec<CoreEvent>,
     contacts_changed: bool,
     assemble: bool,
+    /// There was no room for what it brings: it waits in the store, sealed.
+    parked: bool,
     /// The one-time key that opened it, to be deleted.
     used: Option<[u8; 32]>,
     /// One-time keys given in the receipt.
@@ -70,24 +71,31 @@ pub async fn run_opener(
 }
 
 impl Mailbox {
-    /// Opens a bundle from the store and tells the core what came of it.
-    pub(super) async fn open_held(&self, id: &BundleId) -> Result<(), MailboxError> {
+    /// Opens a bundle from the store and tells the core what came of it. True where there is still no room for it.
+    pub(super) async fn open_held(&self, id: &BundleId) -> Result<bool, MailboxError> {
         let (Some(bundle), Some(entry)) = (self.store.bundle(id)?, self.store.entry(id)?) else {
             // Purged meanwhile; the core waits for an answer all the same.
-            return self.tell(CoreEvent::Opened { bundle: *id, outcome: OpenOutcome::Refused }).await;
+            self.tell(CoreEvent::Opened { bundle: *id, outcome: OpenOutcome::Refused }).await?;
+            return Ok(false);
         };
         let arrival = match entry.giver {
             Some(peer) => Arrival::Link { peer, hops: entry.hops },
             None => Arrival::Xmpp,
         };
-        self.receive(&bundle, arrival).await
+        self.take_in(&bundle, arrival).await
     }
 
-    /// Opens a bundle that arrived, keeps what is in it, and tells the core, apps and event readers.
+    /// Opens a bundle that arrived, keeps what is in it, and tells the core, apps and event readers. What there is no
+    /// room for is kept sealed, and opened when there is.
     ///
     /// # Errors
     /// Only when the store fails or the daemon stops; then nothing was kept and the call may be repeated.
     pub async fn receive(&self, bundle: &Bundle, arrival: Arrival) -> Result<(), MailboxError> {
+        self.take_in(bundle, arrival).await.map(drop)
+    }
+
+    /// True where there is no room for it and it waits.
+    async fn take_in(&self, bundle: &Bundle, arrival: Arrival) -> Result<bool, MailboxError> {
         let cancelled = match arrival {
             // Over a link the core lets nothing in whose r it knows.
             Arrival::Link { .. } => false,
@@ -99,8 +107,8 @@ impl Mailbox {
             let mut state = self.state();
             self.judge(&mut state, bundle, arrival, cancelled)?
         };
-        let outcome = match change {
-            Judged::Settled(outcome) => outcome,
+        let (outcome, parked) = match change {
+            Judged::Settled(outcome) => (outcome, false),
             Judged::Change(change) => {
                 if let Err(error) = change.written.await {
                     self.take_keys_back(&change.given);
@@ -123,10 +131,11 @@ impl Mailbox {
                 if change.assemble {
                     self.attachments_changed();
                 }
-                change.outcome
+                (change.outcome, change.parked)
             }
         };
-        self.tell(CoreEvent::Opened { bundle: bundle.id(), outcome }).await
+        self.tell(CoreEvent::Opened { bundle: bundle.id(), outcome }).await?;
+        Ok(parked)
     }
 
     fn judge(
@@ -150,8 +159,8 @@ impl Mailbox {
         };
         match Content::decode(&opened.content) {
             Ok(content) => {
-                if let Some(refused) = self.refuse_without_room(bundle, &opened, &content)? {
-                    return Ok(Judged::Change(refused));
+                if let Some(parked) = self.park_without_room(bundle, &opened, &content, arrival)? {
+                    return Ok(Judged::Change(parked));
                 }
                 self.accept(state, bundle, &opened, &content, arrival).map(Judged::Change)
             }
@@ -242,9 +251,9 @@ impl Mailbox {
 
     /// Queues what was drafted.
     pub(super) fn change(&self, draft: Drafted, outcome: OpenOutcome) -> Change {
-        let Drafted { transaction, events, core, contacts_changed, assemble, used, given } = draft;
+        let Drafted { transaction, events, core, contacts_changed, assemble, parked, used, given } = draft;
         let written = Box::pin(self.store.commit(transaction));
-        Change { written, outcome, events, core, contacts_changed, assemble, used, given }
+        Change { written, outcome, events, core, contacts_changed, assemble, parked, used, given }
     }
 
     /// What a message tells beside its body: which of our cards its author holds, and one-time keys.
@@ -358,8 +367,7 @@ impl Mailbox {
         };
         let body = Body::Receipt(Receipt { kind, messages: vec![id], time_ms: self.clock.display_ms() });
         let content = Content { body, author_card: None, one_time: None };
-        let id = MessageId(random());
-        match self.seal_message(state, &card, content, id, LIFETIME_DEFAULT_S, Cause::Daemon) {
+        match self.seal_message(state, &card, content, MessageId::NONE, LIFETIME_DEFAULT_S, Cause::Daemon) {
             Ok(outgoing) => {
                 draft.transaction.records.extend(outgoing.records);
                 draft.given.extend(outgoing.given);
@@ -439,6 +447,8 @@ pub(super) struct Drafted {
     pub(super) contacts_changed: bool,
     /// There may be an attachment to put together.
     pub(super) assemble: bool,
+    /// There was no room for what the message brings.
+    pub(super) parked: bool,
     /// The one-time key that opened the message, deleted in the transaction.
     pub(super) used: Option<[u8; 32]>,
     /// One-time keys given in the transaction.

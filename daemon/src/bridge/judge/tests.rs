@@ -86,11 +86,22 @@ impl World {
     }
 
     fn seal_to(&self, bridge: &BridgeCard, by: &Identity, author: &str, recipient: &str) -> Sealed {
+        self.seal_as(bridge, by, author, recipient, MessageId([7; 16]))
+    }
+
+    fn seal_as(
+        &self,
+        bridge: &BridgeCard,
+        by: &Identity,
+        author: &str,
+        recipient: &str,
+        message_id: MessageId,
+    ) -> Sealed {
         let uplink = UplinkDraft {
             bridge,
             author_jid: author,
             recipient_jid: recipient,
-            message_id: MessageId([7; 16]),
+            message_id,
             sent_ms: NOW * 1_000,
         };
         let draft = Draft {
@@ -181,7 +192,22 @@ fn an_honest_message_is_delivered_as_its_authors() {
     assert_eq!(delivery.origin_id_hex, sealed.bundle.message_digest().to_string());
     assert_eq!(delivery.sent_ms, NOW * 1_000);
     assert_eq!(delivery.bundle.as_ref(), Some(sealed.bundle.as_bytes()));
-    assert_eq!(delivery.body, FALLBACK_BODY);
+    assert_eq!(delivery.body.as_deref(), Some(FALLBACK_BODY));
+}
+
+/// Parts of attachments, receipts, cards: ordinary clients need not show them.
+#[test]
+fn what_nobody_can_read_is_delivered_without_a_text() {
+    let world = World::new();
+    let sealed = world.seal_as(&world.card, &world.elaine, ELAINE, JERRY, MessageId::NONE);
+    let delivery = world.order(sealed.bundle.as_bytes()).delivery;
+    assert_eq!(delivery.body, None);
+    let message = sealed.bundle.message_digest().to_string();
+    assert_eq!(
+        (delivery.message_id_hex.as_str(), delivery.origin_id_hex.as_str()),
+        (&message[..32], &*message)
+    );
+    assert_eq!(delivery.bundle.as_ref(), Some(sealed.bundle.as_bytes()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use pigeon_bundle::attachment::{ATTACHMENT_SIZE_MAX, PART_SIZE_MAX};
 use pigeon_bundle::{Bundle, Opened};
-use pigeon_core::OpenOutcome;
+use pigeon_core::{Catalog as _, Entry, OpenOutcome, StoreOp};
 use pigeon_proto::api::Event;
 use pigeon_proto::{Attachment, Body, Content, Part};
 use pigeon_store::{StoreError, Transaction};
@@ -23,13 +23,15 @@ const UNKNOWN_RESERVED: u64 = (ATTACHMENT_SIZE_MAX + PART_SIZE_MAX) as u64;
 type Full = &'static str;
 
 impl Mailbox {
-    /// Refuses what begins a new attachment where there is no room for it. The bundle stays where it is, sealed, and
-    /// is opened again when there is room. `None` where the content may be accepted.
-    pub(in super::super) fn refuse_without_room(
+    /// Keeps what begins a new attachment sealed where there is no room for it, to open it again when there is. What
+    /// came over a link is in the store already; what came from the account is put there, since the server forgets it.
+    /// `None` where the content may be accepted.
+    pub(in super::super) fn park_without_room(
         &self,
         bundle: &Bundle,
         opened: &Opened,
         content: &Content,
+        arrival: Arrival,
     ) -> Result<Option<Change>, MailboxError> {
         let (id, reserve) = match &content.body {
             Body::Part(part) => (part.attachment, UNKNOWN_RESERVED),
@@ -42,14 +44,30 @@ impl Mailbox {
         }
         let Some(full) = self.full(&key, reserve)? else { return Ok(None) };
         tracing::warn!(bundle = %bundle.id(), full, "there is no room for another attachment now");
-        let mut transaction = Transaction::default();
-        if all_waiting(&self.store)?.len() < WAITING_MAX {
-            transaction.records.push(put_waiting(&bundle.id(), bundle.expires_s()));
+        let mut drafted = Drafted::default();
+        let waiting = all_waiting(&self.store)?;
+        if waiting.contains(&bundle.id()) {
+            drafted.parked = true;
+        } else {
+            let detail = full.to_owned();
+            let bundle_id = bundle.id().to_string();
+            drafted.events.push(Event { bundle_id, detail, ..event("message_refused") });
+            if waiting.len() < WAITING_MAX {
+                drafted.parked = true;
+                drafted.transaction = self.parking(bundle, arrival)?;
+            }
         }
-        let refused =
-            Event { bundle_id: bundle.id().to_string(), detail: full.to_owned(), ..event("message_refused") };
-        let drafted = Drafted { transaction, events: vec![refused], ..Drafted::default() };
         Ok(Some(self.change(drafted, OpenOutcome::Refused)))
+    }
+
+    fn parking(&self, bundle: &Bundle, arrival: Arrival) -> Result<Transaction, MailboxError> {
+        let records = vec![put_waiting(&bundle.id(), bundle.expires_s())];
+        let mut ops = Vec::new();
+        if matches!(arrival, Arrival::Xmpp) && self.store.entry(&bundle.id())?.is_none() {
+            let entry = Entry::from_bridge(self.clock.trusted_wall_s());
+            ops.push(StoreOp::Put { bundle: bundle.clone(), entry });
+        }
+        Ok(Transaction { ops, records })
     }
 
     fn full(&self, key: &Key, reserve: u64) -> Result<Option<Full>, MailboxError> {

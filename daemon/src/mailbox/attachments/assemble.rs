@@ -68,9 +68,7 @@ impl Mailbox {
             }
         }
         self.forget_sent_bundles().await?;
-        if ended > 0 {
-            self.open_waiting().await?;
-        }
+        self.open_waiting(ended > 0).await?;
         failed.map_or(Ok(()), Err)
     }
 
@@ -187,11 +185,15 @@ impl Mailbox {
         Ok(self.store.commit(Transaction::of_records(key.forget().into())).await?)
     }
 
-    /// There is room again: what was refused for want of it is opened again.
-    async fn open_waiting(&self) -> Result<(), MailboxError> {
+    /// There may be room again: what waits for it is opened. Where nothing is known to have changed, one that has to
+    /// wait on stands for all.
+    async fn open_waiting(&self, changed: bool) -> Result<(), MailboxError> {
         for bundle in all_waiting(&self.store)? {
-            self.store.commit(Transaction::of_records(vec![forget_waiting(&bundle)])).await?;
-            self.open_held(&bundle).await?;
+            if !self.open_held(&bundle).await? {
+                self.store.commit(Transaction::of_records(vec![forget_waiting(&bundle)])).await?;
+            } else if !changed {
+                break;
+            }
         }
         Ok(())
     }

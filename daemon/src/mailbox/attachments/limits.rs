@@ -10,7 +10,9 @@ pub(super) const ARRIVING_BYTES_PER_AUTHOR_MAX: u64 = 130 << 20;
 pub(super) const ARRIVING_BYTES_MAX: u64 = 512 << 20;
 /// See [`ARRIVING_BYTES_MAX`].
 pub(super) const ARRIVING_QUOTA_SHARE: u64 = 2;
-/// Bundles that are remembered to be opened again when there is room; the others wait for the next copy.
+/// Bundles that are remembered to be opened again when there is room. Of more, what came over a link waits for the
+/// next copy, and what came from the account is dropped: its author still holds it for a link, and nobody may block the
+/// account for all others.
 pub(super) const WAITING_MAX: usize = 1_024;
 /// Uploads by local apps that may be in memory at a time, each of at most 16 MiB; the others wait.
 pub const UPLOADS_MAX: usize = 2;

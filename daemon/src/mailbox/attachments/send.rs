@@ -193,8 +193,8 @@ impl Mailbox {
         let mut sealed = Vec::with_capacity(range.len());
         for index in range {
             let content = letter.part(index, cut.part(index).unwrap_or_default());
-            // Not the message's id: a bridge takes each for a message of its own.
-            let outgoing = self.seal_letter(letter, &content, MessageId(random()))?;
+            // A bridge takes each for a message of its own, in which there is nothing to read.
+            let outgoing = self.seal_letter(letter, &content, MessageId::NONE)?;
             sealed.push(SealedPart { index, outgoing });
         }
         Ok(sealed)
@@ -235,7 +235,7 @@ impl Mailbox {
         let copies = if parts.is_empty() { 1 } else { MANIFEST_COPIES };
         let mut sealed = Vec::with_capacity(copies);
         for copy in 0..copies {
-            let id = if copy == 0 { letter.id } else { MessageId(random()) };
+            let id = if copy == 0 { letter.id } else { MessageId::NONE };
             sealed.push(SealedPart {
                 index: parts.len() + copy,
                 outgoing: self.seal_letter(letter, message, id)?,

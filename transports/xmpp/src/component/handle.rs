@@ -323,7 +323,7 @@ impl ComponentHandle {
     pub async fn deliver(&self, delivery: Delivery) -> Result<(), SendError> {
         let author = bare(&delivery.author).ok_or(SendError::Jid { role: "author" })?;
         bare(&delivery.recipient).ok_or(SendError::Jid { role: "recipient" })?;
-        limit("the text", delivery.body.len(), BODY_BYTES_MAX)?;
+        limit("the text", delivery.body.as_ref().map_or(0, String::len), BODY_BYTES_MAX)?;
         limit("the bundle", delivery.bundle.as_ref().map_or(0, |bundle| bundle.len()), BUNDLE_BYTES_MAX)?;
         let host = author.domain().to_string();
         self.send(|reply| Command::Deliver { delivery, host, reply }).await

@@ -20,8 +20,9 @@ pub struct Delivery {
     pub origin_id_hex: String,
     /// When the author sent it, Unix milliseconds; 0 when the author had no clock.
     pub sent_ms: u64,
-    /// The text for clients that know nothing of bundles.
-    pub body: String,
+    /// The text for clients that know nothing of bundles; `None` where there is nothing for people to read: such
+    /// clients show nothing then, and are asked for no receipt.
+    pub body: Option<String>,
     /// The whole bundle.
     pub bundle: Option<Bytes>,
 }
@@ -41,8 +42,10 @@ pub(crate) fn message(delivery: &Delivery) -> Element {
         .with("from", &delivery.author)
         .with("to", &delivery.recipient)
         .with("id", &delivery.message_id_hex)
-        .with("type", "chat")
-        .child(el("body", ns::CLIENT).with_text(delivery.body.clone()));
+        .with("type", "chat");
+    if let Some(body) = &delivery.body {
+        message = message.child(el("body", ns::CLIENT).with_text(body.clone()));
+    }
     if let Some(bytes) = &delivery.bundle {
         message = message.child(bundle::element(bytes));
     }
@@ -52,7 +55,10 @@ pub(crate) fn message(delivery: &Delivery) -> Element {
     {
         message = message.child(el("delay", ns::DELAY).with("from", &delivery.author).with("stamp", &stamp));
     }
-    message.child(el("request", ns::RECEIPTS)).child(el("store", ns::HINTS))
+    if delivery.body.is_some() {
+        message = message.child(el("request", ns::RECEIPTS));
+    }
+    message.child(el("store", ns::HINTS))
 }
 
 /// The message in the envelope of XEP-0356 section 6: `component` asks `host` to send it. `privilege` is the
@@ -83,7 +89,7 @@ mod tests {
             message_id_hex: "0a0b".to_owned(),
             origin_id_hex: "ffee".to_owned(),
             sent_ms: 1_767_323_045_678,
-            body: "hello <world>".to_owned(),
+            body: Some("hello <world>".to_owned()),
             bundle: Some(Bytes::from_static(&[1, 2, 3])),
         }
     }
@@ -106,6 +112,17 @@ mod tests {
         let plain = Delivery { sent_ms: 0, bundle: None, ..example() };
         let text = print(&message(&plain), ns::CLIENT);
         assert!(!text.contains("<delay") && !text.contains("<bundle"), "{text}");
+    }
+
+    #[test]
+    fn without_a_text_clients_see_nothing_and_owe_nothing() {
+        let silent = Delivery { body: None, sent_ms: 0, ..example() };
+        assert_eq!(
+            print(&message(&silent), ns::CLIENT),
+            "<message from='elaine@example.org' id='0a0b' to='jerry@example.org' type='chat'>\
+             <bundle xmlns='urn:carrierpigeon:bundle:1'>AQID</bundle>\
+             <origin-id xmlns='urn:xmpp:sid:0' id='ffee'/><store xmlns='urn:xmpp:hints'/></message>"
+        );
     }
 
     #[test]

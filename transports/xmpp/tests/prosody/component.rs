@@ -109,10 +109,10 @@ async fn authors_of_other_hosts_are_refused_before_anything_is_sent() {
         let wrong = Delivery { author: author.to_owned(), ..message(1) };
         assert_eq!(bridge.handle.deliver(wrong).await, Err(SendError::Jid { role: "author" }), "{author}");
     }
-    let large = Delivery { body: "x".repeat(65_537), ..message(1) };
+    let large = Delivery { body: Some("x".repeat(65_537)), ..message(1) };
     assert!(matches!(bridge.handle.deliver(large).await, Err(SendError::TooLarge { .. })));
     // Five times as long once it is escaped.
-    let escaped = Delivery { body: "&".repeat(60_000), ..message(1) };
+    let escaped = Delivery { body: Some("&".repeat(60_000)), ..message(1) };
     assert!(matches!(bridge.handle.deliver(escaped).await, Err(SendError::TooLarge { .. })));
     bridge.handle.sync().await.unwrap();
 }

@@ -161,7 +161,7 @@ pub(crate) fn message(byte: u8) -> Delivery {
         message_id_hex: format!("{byte:032x}"),
         origin_id_hex: format!("{byte:064x}"),
         sent_ms: 1_767_323_045_678,
-        body: "A message in a bundle.".to_owned(),
+        body: Some("A message in a bundle.".to_owned()),
         bundle: Some(Bytes::from(vec![byte])),
     }
 }
