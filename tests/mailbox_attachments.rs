@@ -91,7 +91,8 @@ fn file_of(person: &Person, message: &MessageId) -> Vec<u8> {
 
 /// The same, if it is complete.
 fn file(person: &Person, message: &MessageId) -> Option<Vec<u8>> {
-    std::fs::read(person.mailbox.attachment(&message.to_string()).ok()?.path).ok()
+    let file = person.mailbox.attachment(&message.to_string()).ok()?;
+    std::fs::read(file.files.path(&file.owner)).ok()
 }
 
 /// Keys of all records of attachments.
