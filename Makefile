@@ -3,7 +3,7 @@ CARGO ?= cargo
 # Whole-program tests wait more than they compute.
 TEST_THREADS ?= 4
 
-.PHONY: help demo test test-vectors test-xmpp venv lint bench bench-bundle bench-store soak setup-demo setup-test
+.PHONY: help demo test test-vectors test-xmpp venv lint bench bench-bundle bench-store bench-core soak setup-demo setup-test
 
 help:
 	@echo "make demo    four nodes, a bridge and a real XMPP server in network namespaces (about a minute after the build)"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench   figures, one line each: bench: NAME VALUE (what against what)"
 	@echo "make bench-bundle  those of the bundle format: against raw cryptography and another codec, seconds"
 	@echo "make bench-store   those of the store: against a bare append and fdatasync on the same disk"
+	@echo "make bench-core   what an event costs with 1,000, 10,000 and 100,000 bundles held; 1,000 nodes in one process"
 	@echo "make soak    long runs: thousands of simulation seeds, many kill -9 rounds and power cuts"
 
 demo: setup-demo
@@ -41,7 +42,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-bench: bench-bundle bench-store
+bench: bench-bundle bench-store bench-core
 
 bench-bundle:
 	$(CARGO) bench --locked -p pigeon-bundle --bench cost
@@ -49,8 +50,11 @@ bench-bundle:
 bench-store:
 	$(CARGO) bench --locked -p pigeon-store --bench store
 
+bench-core:
+	$(CARGO) bench --locked -p pigeon-core --bench scale
+
 soak: setup-test
-	PIGEON_SIM_SEEDS=10000 $(CARGO) test --locked --release -p pigeon-core --test sim -- --nocapture
+	PIGEON_SIM_FROM=0 PIGEON_SIM_SEEDS=10000 PIGEON_SIM_WORLD=town $(CARGO) test --locked --release -p pigeon-core --test sim -- --nocapture
 	PIGEON_KILL_ROUNDS=200 PIGEON_POWER_CUTS=1000 \
 		$(CARGO) test --locked --release -p pigeon-store --test it -- --nocapture crash powercut
 

@@ -81,6 +81,26 @@ pub fn by_digest(digest: &MessageDigest) -> Option<&'static Message> {
     pool.messages.iter().chain(&pool.dying).find(|known| known.bundle.message_digest() == *digest)
 }
 
+/// So many small messages to one recipient, for measurements.
+pub fn many(count: usize) -> Vec<(Bundle, Reveal)> {
+    let mut random = TestRandom(ChaCha12Rng::from_seed([43; 32]));
+    let author = Identity::generate(&mut random);
+    let card = card(&mut random, 0);
+    let draft = Draft {
+        recipient: &card,
+        content: b"a few words",
+        created_s: Some(WALL_S),
+        epoch: Epoch::at(WALL_S),
+        lifetime_s: LIFETIME_DEFAULT_S,
+        uplink: None,
+    };
+    let one = |random: &mut TestRandom| {
+        let sealed = seal(&author, &draft, random).unwrap();
+        (sealed.bundle, sealed.reveal)
+    };
+    (0..count).map(|_| one(&mut random)).collect()
+}
+
 fn make() -> Pool {
     let mut random = TestRandom(ChaCha12Rng::from_seed([42; 32]));
     let author = Identity::generate(&mut random);
