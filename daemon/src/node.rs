@@ -265,7 +265,11 @@ async fn serve(
 pub(crate) fn store_options(config: &Config) -> StoreOptions {
     let quota_bytes = config.store.quota_bytes;
     let records = (quota_bytes / 4).max(RECORDS_MIN);
-    StoreOptions { cache_bytes: config.store.cache_bytes, quota_bytes: quota_bytes.saturating_add(records) }
+    StoreOptions {
+        cache_bytes: config.store.cache_bytes,
+        quota_bytes: quota_bytes.saturating_add(records),
+        ..StoreOptions::default()
+    }
 }
 
 fn core_config(config: &Config) -> CoreConfig {

@@ -157,8 +157,11 @@ async fn join(task: &'static str, handle: JoinHandle<Result<(), LedgerError>>) -
 
 async fn open_ledger(config: &Config) -> Result<Ledger, BridgeError> {
     let dir = config.data_dir.join(LEDGER_DIR);
-    let options =
-        StoreOptions { cache_bytes: config.store.cache_bytes, quota_bytes: config.store.quota_bytes };
+    let options = StoreOptions {
+        cache_bytes: config.store.cache_bytes,
+        quota_bytes: config.store.quota_bytes,
+        ..StoreOptions::default()
+    };
     let pick_up = config.pick_up;
     let (ledger, report) =
         blocking("opening the ledger", move || Ledger::open(&dir, options, pick_up)).await??;

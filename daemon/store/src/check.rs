@@ -1,7 +1,7 @@
 //! The check at opening: do the derived keys agree with the primary records, and are the records whole?
 //!
-//! After a clean close only the small records are read: entries, indexes, takers, tombstones. After a crash, or when
-//! something damaged was seen, every record is read and its checksum compared. Derived keys that disagree are made
+//! Every key of the index is read, which also counts what is alive in each segment of the log. After a crash, or when
+//! something damaged was seen, every value is read too and its checksum compared. Derived keys that disagree are made
 //! anew from the primary records; records that fail are dropped into a file and counted in the report.
 
 use std::collections::BTreeMap;
@@ -9,80 +9,80 @@ use std::hash::{BuildHasher, RandomState};
 
 use pigeon_bundle::{BundleId, Commitment, NodeKey};
 use pigeon_core::{PoolUsage, Usage};
-use sled::{IVec, Tree};
 
-use crate::bulk::Bulk;
 use crate::counters::{Counters, pool_from_bytes, pool_to_bytes};
-use crate::engine::EngineError;
+use crate::error::StoreError;
+use crate::filter::Filter;
 use crate::held::{Held, takers_from_bytes, tombstone_from_bytes};
 use crate::layout::{
-    BODY, COMMITMENT, COUNTERS, ENTRY, EXPIRY, GIVER, MORE, RECORD, STATE, TAG, TAKERS, TOMBSTONE,
-    TOMBSTONE_EXPIRY, body_key, commitment_key, entry_key, expiry_key, giver_key, last_32, split_more_key,
-    tag_key, takers_key, tombstone_expiry_key,
+    BODY, COMMITMENT, COUNTERS, ENTRY, EXPIRY, GIVER, RECORD, STATE, TAG, TAKERS, TOMBSTONE,
+    TOMBSTONE_EXPIRY, entry_key, giver_key, last_32,
 };
+use crate::live::ReadError;
+use crate::log::group::Write;
+use crate::opening::Base;
+use crate::plan::derived_keys;
 use crate::quarantine::Quarantine;
 use crate::report::RecoveryReport;
-use crate::value::{self, Head};
+use crate::stored::Stored;
+use crate::view::View;
 
-type Checked<T> = Result<T, EngineError>;
+type Checked<T> = Result<T, ReadError>;
 
 /// How much to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// Small records.
+    /// The index, and what is in it.
     Structure,
     /// Every byte.
     Everything,
 }
 
-/// Checks and repairs a tree; returns the true counters.
+/// Checks and repairs a store; returns the true counters.
 pub(crate) fn check(
-    tree: &Tree,
+    base: &mut Base<'_>,
     depth: Depth,
     quarantine: &mut Quarantine,
     report: &mut RecoveryReport,
-) -> Checked<Counters> {
-    let stored = match value::get(tree, &COUNTERS)? {
-        Some(Ok(bytes)) => Counters::from_bytes(&bytes),
-        _ => None,
+) -> Result<Counters, StoreError> {
+    base.live.log.forget_live();
+    let mut checker = Checker {
+        depth,
+        quarantine,
+        report,
+        expected: Expected::new(),
+        filter: Filter::default(),
+        dropped: Vec::new(),
     };
-    let mut checker = Checker { tree, depth, quarantine, report, expected: Expected::new() };
-    checker.entries()?;
-    checker.bodies_without_entry()?;
-    checker.takers()?;
-    checker.tombstones()?;
-    checker.indexes()?;
-    checker.givers()?;
-    let record_bytes = match (depth, stored) {
-        (Depth::Structure, Some(stored)) => stored.record_bytes,
-        _ => checker.records()?,
-    };
-    if depth == Depth::Everything {
-        checker.stray_chunks()?;
-    }
-    let transactions = stored.map_or(0, |stored| stored.transactions);
-    let counters = Counters { transactions, usage: checker.expected.usage, record_bytes };
-    if stored != Some(counters) {
-        let empty = stored.is_none() && counters == Counters::default();
-        if !empty {
-            report.repaired("the counters did not agree with what is there and were set right");
+    checker.phase(base, "entry of a bundle", Checker::entries)?;
+    checker.phase(base, "list of takers", Checker::takers)?;
+    checker.phase(base, "tombstone", Checker::tombstones)?;
+    checker.phase(base, "index", Checker::indexes)?;
+    checker.phase(base, "use by giver", Checker::givers)?;
+    checker.phase(base, "record", Checker::records)?;
+    let Checker { expected, filter, report, .. } = checker;
+    base.live.change(|parts| parts.filter = filter);
+    let (usage, record_bytes) = (expected.usage, expected.record_bytes);
+    let counters = Counters { transactions: base.counters.transactions, usage, record_bytes };
+    let stored = base.live.read("counter", |view| {
+        let stored = view.get(&COUNTERS)?;
+        if let Some(stored) = &stored {
+            view.log.came(&COUNTERS, stored);
         }
-        write_value(tree, &COUNTERS, &counters.to_bytes())?;
+        Ok(stored.is_some())
+    })?;
+    if base.counters != counters && (stored || counters != Counters::default()) {
+        report.repaired("the counters did not agree with what is there and were set right");
+        base.write(vec![(COUNTERS.to_vec(), Some(counters.to_bytes()))])?;
     }
+    base.counters = counters;
     Ok(counters)
-}
-
-fn write_value(tree: &Tree, key: &[u8], bytes: &[u8]) -> Checked<()> {
-    let mut bulk = Bulk::new(tree);
-    for (key, bytes) in value::encode(key, bytes) {
-        bulk.insert(key, bytes)?;
-    }
-    Ok(bulk.finish()?)
 }
 
 /// What the derived keys must be, in constant space for the indexes: a number of keys and the sum of their hashes
 /// under a random key, which two different sets share with a chance of 2^-64.
 struct Expected {
+    record_bytes: u64,
     hasher: RandomState,
     indexes: BTreeMap<u8, Sum>,
     usage: Usage,
@@ -98,11 +98,18 @@ struct Sum {
 impl Expected {
     fn new() -> Self {
         let (indexes, givers) = (BTreeMap::new(), BTreeMap::new());
-        Self { hasher: RandomState::new(), indexes, usage: Usage::default(), givers }
+        Self { record_bytes: 0, hasher: RandomState::new(), indexes, usage: Usage::default(), givers }
     }
 
     fn hash(&self, key: &[u8]) -> u64 {
         self.hasher.hash_one(key)
+    }
+
+    /// Takes in the keys that follow from an entry or a tombstone.
+    fn keys(&mut self, key: &[u8], value: &[u8]) {
+        for derived in derived_keys(key, value).unwrap_or_default() {
+            self.key(&derived);
+        }
     }
 
     fn key(&mut self, key: &[u8]) {
@@ -113,9 +120,7 @@ impl Expected {
     }
 
     fn entry(&mut self, id: &BundleId, held: &Held) {
-        for key in index_keys(id, held) {
-            self.key(&key);
-        }
+        self.keys(&entry_key(id), &held.to_bytes());
         self.usage.add(&held.entry, held.meta.size);
         if let Some(giver) = held.entry.giver {
             self.givers.entry(giver).or_default().add(held.meta.size);
@@ -130,113 +135,151 @@ impl Sum {
     }
 }
 
-/// The derived keys of one bundle.
-fn index_keys(id: &BundleId, held: &Held) -> [Vec<u8>; 3] {
-    let meta = &held.meta;
-    [tag_key(&meta.tag, id), commitment_key(&meta.commitment, id), expiry_key(meta.expires_s, id)]
-}
-
 struct Checker<'a> {
-    tree: &'a Tree,
     depth: Depth,
     quarantine: &'a mut Quarantine,
     report: &'a mut RecoveryReport,
     expected: Expected,
+    filter: Filter,
+    /// What this phase drops, with what could be read of it.
+    dropped: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Checker<'_> {
-    /// A whole value, or nothing where it is damaged.
-    fn value(&self, key: &[u8], head: &[u8]) -> Checked<Option<Vec<u8>>> {
-        Ok(value::complete(self.tree, key, head)?.ok())
-    }
-
-    fn held(&self, key: &[u8], head: &[u8]) -> Checked<Option<(BundleId, Held)>> {
-        let held = self.value(key, head)?.and_then(|bytes| Held::from_bytes(&bytes));
-        Ok(last_32(key).filter(|_| key.len() == 33).map(BundleId).zip(held))
-    }
-
-    /// Drops damaged entries and, at full depth, those whose body is missing or damaged; sums up the rest.
-    fn entries(&mut self) -> Checked<()> {
-        let mut drop = Vec::new();
-        let (mut damaged, mut bodiless) = (0, 0);
-        for item in self.tree.scan_prefix([ENTRY]) {
-            let (key, head) = item?;
-            let Some((id, held)) = self.held(&key, &head)? else {
-                damaged += 1;
-                drop.push(key);
-                continue;
-            };
-            if self.depth == Depth::Everything && !self.body_is_whole(&id, &held)? {
-                bodiless += 1;
-                drop.push(key);
-                continue;
-            }
-            self.expected.entry(&id, &held);
+    /// Runs one part of the check, then writes what it wants written: the next part sees that.
+    fn phase(
+        &mut self,
+        base: &mut Base<'_>,
+        what: &'static str,
+        part: impl FnOnce(&mut Self, View<'_>) -> Checked<Vec<Write>>,
+    ) -> Result<(), StoreError> {
+        let mut writes = base.live.read(what, |view| part(self, view))?;
+        for (key, bytes) in std::mem::take(&mut self.dropped) {
+            let kept = self.quarantine.keep(&key, &bytes);
+            kept.map_err(|error| StoreError::file("set aside records in", base.live.dir(), error))?;
+            writes.push((key, None));
         }
-        self.drop_all(&drop)?;
+        base.write_all(writes)
+    }
+
+    /// A small value, or nothing where it is damaged.
+    fn value(view: View<'_>, key: &[u8], stored: &Stored) -> Checked<Option<Vec<u8>>> {
+        view.log.came(key, stored);
+        match view.load(key, stored) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(ReadError::Damaged) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Drops a key, keeping what can be read of its value aside.
+    fn drop_key(&mut self, view: View<'_>, key: Vec<u8>, stored: &Stored) {
+        let bytes = view.load(&key, stored).unwrap_or_default();
+        self.dropped.push((key, bytes));
+    }
+
+    /// Entries and bodies, side by side: both are in the order of their ids.
+    fn entries(&mut self, view: View<'_>) -> Checked<Vec<Write>> {
+        let (mut damaged, mut bodiless, mut strays) = (0, 0, 0);
+        let mut bodies = view.kind(BODY)?.peekable();
+        for item in view.kind(ENTRY)? {
+            let (key, stored) = item?;
+            while let Some(stray) =
+                bodies.next_if(|body| body.as_ref().is_ok_and(|(body, _)| body[1..] < key[1..]))
+            {
+                let (key, stored) = stray?;
+                self.drop_key(view, key, &stored);
+                strays += 1;
+            }
+            let is_its = |body: &Checked<(Vec<u8>, Stored)>| {
+                body.as_ref().map_or(true, |(body, _)| body[1..] == key[1..])
+            };
+            let body = bodies.next_if(is_its).transpose()?;
+            let id = last_32(&key).filter(|_| key.len() == 33).map(BundleId);
+            let held = Self::value(view, &key, &stored)?.and_then(|bytes| Held::from_bytes(&bytes));
+            match id.zip(held) {
+                Some((id, held)) if self.is_whole(view, &held, body.as_ref())? => {
+                    self.expected.entry(&id, &held);
+                    self.filter.add(&key);
+                    continue;
+                }
+                Some(_) => bodiless += 1,
+                None => damaged += 1,
+            }
+            self.drop_key(view, key, &stored);
+            if let Some((key, stored)) = body {
+                self.drop_key(view, key, &stored);
+            }
+        }
+        for stray in bodies {
+            let (key, stored) = stray?;
+            self.drop_key(view, key, &stored);
+            strays += 1;
+        }
         self.report.repaired_some(damaged, "bundles were dropped: their entry was damaged");
         self.report.repaired_some(bodiless, "bundles were dropped: their bytes were damaged or missing");
-        Ok(())
+        self.report.repaired_some(strays, "bundles without an entry were dropped");
+        Ok(Vec::new())
     }
 
-    fn body_is_whole(&self, id: &BundleId, held: &Held) -> Checked<bool> {
-        let body = value::get(self.tree, &body_key(id))?;
-        Ok(body.is_some_and(|body| body.is_ok_and(|body| u32::try_from(body.len()) == Ok(held.meta.size))))
-    }
-
-    /// Only at full depth: reading bodies is most of the work.
-    fn bodies_without_entry(&mut self) -> Checked<()> {
-        if self.depth == Depth::Structure {
-            return Ok(());
+    fn is_whole(&self, view: View<'_>, held: &Held, body: Option<&(Vec<u8>, Stored)>) -> Checked<bool> {
+        let Some((key, stored)) = body else { return Ok(false) };
+        if u32::try_from(stored.length()) != Ok(held.meta.size) {
+            return Ok(false);
         }
-        let strays = self.collect(BODY, |checker, key, _| {
-            let id = last_32(key).map(BundleId);
-            Ok(!match id {
-                Some(id) => checker.tree.contains_key(entry_key(&id))?,
+        if self.depth == Depth::Structure {
+            view.log.came(key, stored);
+            return Ok(true);
+        }
+        Ok(Self::value(view, key, stored)?.is_some())
+    }
+
+    fn takers(&mut self, view: View<'_>) -> Checked<Vec<Write>> {
+        let mut strays = 0;
+        for item in view.kind(TAKERS)? {
+            let (key, stored) = item?;
+            let list = Self::value(view, &key, &stored)?.and_then(|bytes| takers_from_bytes(&bytes));
+            let id = last_32(&key).filter(|_| key.len() == 33).map(BundleId);
+            let is_good = match id.zip(list) {
+                Some((id, _)) => view.get(&entry_key(&id))?.is_some(),
                 None => false,
-            })
-        })?;
-        self.report.repaired_some(strays.len(), "bundles without an entry were dropped");
-        self.drop_all(&strays)
-    }
-
-    fn takers(&mut self) -> Checked<()> {
-        let strays = self.collect(TAKERS, |checker, key, head| {
-            let list = checker.value(key, head)?.and_then(|bytes| takers_from_bytes(&bytes));
-            let id = last_32(key).map(BundleId);
-            Ok(match (id, list) {
-                (Some(id), Some(_)) if takers_key(&id) == key => {
-                    !checker.tree.contains_key(entry_key(&id))?
-                }
-                _ => true,
-            })
-        })?;
-        self.report.repaired_some(strays.len(), "lists of takers were dropped: damaged, or of no bundle");
-        self.drop_all(&strays)
-    }
-
-    fn tombstones(&mut self) -> Checked<()> {
-        let mut drop = Vec::new();
-        for item in self.tree.scan_prefix([TOMBSTONE]) {
-            let (key, head) = item?;
-            let commitment = last_32(&key).filter(|_| key.len() == 33).map(Commitment);
-            let bytes = self.value(&key, &head)?;
-            let tombstone = commitment.zip(bytes).and_then(|(commitment, bytes)| {
-                Some((commitment, tombstone_from_bytes(&commitment, &bytes)?))
-            });
-            match tombstone {
-                Some((commitment, (_, expires_s))) => {
-                    self.expected.key(&tombstone_expiry_key(expires_s, &commitment));
-                }
-                None => drop.push(key),
+            };
+            if !is_good {
+                self.drop_key(view, key, &stored);
+                strays += 1;
             }
         }
-        self.report.repaired_some(drop.len(), "damaged tombstones were dropped");
-        self.drop_all(&drop)
+        self.report.repaired_some(strays, "lists of takers were dropped: damaged, or of no bundle");
+        Ok(Vec::new())
+    }
+
+    fn tombstones(&mut self, view: View<'_>) -> Checked<Vec<Write>> {
+        let mut damaged = 0;
+        for item in view.kind(TOMBSTONE)? {
+            let (key, stored) = item?;
+            let commitment = last_32(&key).filter(|_| key.len() == 33).map(Commitment);
+            let bytes = Self::value(view, &key, &stored)?;
+            let is_good = |(commitment, bytes): &(Commitment, Vec<u8>)| {
+                tombstone_from_bytes(commitment, bytes).is_some()
+            };
+            match commitment.zip(bytes).filter(is_good) {
+                Some((_, bytes)) => {
+                    self.expected.keys(&key, &bytes);
+                    self.filter.add(&key);
+                }
+                None => {
+                    self.drop_key(view, key, &stored);
+                    damaged += 1;
+                }
+            }
+        }
+        self.report.repaired_some(damaged, "damaged tombstones were dropped");
+        Ok(Vec::new())
     }
 
     /// Compares each index with what it must be; makes anew those that differ.
-    fn indexes(&mut self) -> Checked<()> {
+    fn indexes(&mut self, view: View<'_>) -> Checked<Vec<Write>> {
+        let mut writes = Vec::new();
         for (kind, name) in [
             (TAG, "tag"),
             (COMMITMENT, "commitment"),
@@ -244,127 +287,76 @@ impl Checker<'_> {
             (TOMBSTONE_EXPIRY, "tombstone expiry"),
         ] {
             let mut found = Sum::default();
-            for item in self.tree.scan_prefix([kind]) {
+            for item in view.kind(kind)? {
                 found.add(self.expected.hash(&item?.0));
             }
             let expected = self.expected.indexes.get(&kind).copied().unwrap_or_default();
             if found != expected {
-                self.rebuild(kind)?;
+                rebuild(view, kind, &mut writes)?;
                 let (had, has) = (found.keys, expected.keys);
                 self.report
                     .repaired(format!("the index by {name} had {had} keys and was made anew with {has}"));
             }
         }
-        Ok(())
+        Ok(writes)
     }
 
-    fn rebuild(&self, kind: u8) -> Checked<()> {
-        let mut bulk = Bulk::new(self.tree);
-        for item in self.tree.scan_prefix([kind]) {
-            bulk.remove(item?.0)?;
-        }
-        let from = if kind == TOMBSTONE_EXPIRY { TOMBSTONE } else { ENTRY };
-        for item in self.tree.scan_prefix([from]) {
-            let (key, head) = item?;
-            for derived in self.derived(&key, &head)? {
-                if derived.first() == Some(&kind) {
-                    bulk.insert(derived, Vec::new())?;
-                }
-            }
-        }
-        Ok(bulk.finish()?)
-    }
-
-    /// The derived keys of a primary record that passed the check.
-    fn derived(&self, key: &[u8], head: &[u8]) -> Checked<Vec<Vec<u8>>> {
-        if key.first() == Some(&ENTRY) {
-            return Ok(self
-                .held(key, head)?
-                .map_or(Vec::new(), |(id, held)| index_keys(&id, &held).to_vec()));
-        }
-        let Some(commitment) = last_32(key).map(Commitment) else { return Ok(Vec::new()) };
-        let tombstone = self.value(key, head)?.and_then(|bytes| tombstone_from_bytes(&commitment, &bytes));
-        Ok(tombstone.map_or(Vec::new(), |(_, expires_s)| vec![tombstone_expiry_key(expires_s, &commitment)]))
-    }
-
-    fn givers(&mut self) -> Checked<()> {
-        let mut found = BTreeMap::new();
+    fn givers(&mut self, view: View<'_>) -> Checked<Vec<Write>> {
+        let (mut found, mut writes) = (BTreeMap::new(), Vec::new());
         let mut readable = true;
-        for item in self.tree.scan_prefix([GIVER]) {
-            let (key, head) = item?;
-            let usage = self.value(&key, &head)?.and_then(|bytes| pool_from_bytes(&bytes));
+        for item in view.kind(GIVER)? {
+            let (key, stored) = item?;
+            let usage = Self::value(view, &key, &stored)?.and_then(|bytes| pool_from_bytes(&bytes));
             match last_32(&key).filter(|_| key.len() == 33).map(NodeKey).zip(usage) {
                 Some((giver, usage)) => drop(found.insert(giver, usage)),
                 None => readable = false,
             }
+            writes.push((key, None));
         }
         if readable && found == self.expected.givers {
-            return Ok(());
-        }
-        let mut bulk = Bulk::new(self.tree);
-        for item in self.tree.scan_prefix([GIVER]) {
-            bulk.remove(item?.0)?;
+            return Ok(Vec::new());
         }
         for (giver, usage) in &self.expected.givers {
-            for (key, bytes) in value::encode(&giver_key(giver), &pool_to_bytes(*usage)) {
-                bulk.insert(key, bytes)?;
-            }
+            writes.push((giver_key(giver), Some(pool_to_bytes(*usage))));
         }
         self.report.repaired("the use by giver did not agree with the bundles and was made anew");
-        Ok(bulk.finish()?)
+        Ok(writes)
     }
 
-    /// Drops damaged records and state values; returns the bytes of the others.
-    fn records(&mut self) -> Checked<u64> {
-        let mut bytes = 0;
+    /// Counts records and state values; drops damaged ones where every byte is read.
+    fn records(&mut self, view: View<'_>) -> Checked<Vec<Write>> {
         for (kind, what) in
             [(STATE, "damaged state values were dropped"), (RECORD, "damaged records were dropped")]
         {
-            let mut drop = Vec::new();
-            for item in self.tree.scan_prefix([kind]) {
-                let (key, head) = item?;
-                match self.value(&key, &head)? {
-                    Some(value) => bytes += u64::try_from(key.len() + value.len()).unwrap_or(u64::MAX),
-                    None => drop.push(key),
+            let mut damaged = 0;
+            for item in view.kind(kind)? {
+                let (key, stored) = item?;
+                if self.depth == Depth::Structure {
+                    view.log.came(&key, &stored);
+                } else if Self::value(view, &key, &stored)?.is_none() {
+                    self.drop_key(view, key, &stored);
+                    damaged += 1;
+                    continue;
                 }
+                let size = u64::try_from(key.len() + stored.length()).unwrap_or(u64::MAX);
+                self.expected.record_bytes += size;
             }
-            self.report.repaired_some(drop.len(), what);
-            self.drop_all(&drop)?;
+            self.report.repaired_some(damaged, what);
         }
-        Ok(bytes)
+        Ok(Vec::new())
     }
+}
 
-    /// Chunks whose value is gone or shorter.
-    fn stray_chunks(&mut self) -> Checked<()> {
-        let strays = self.collect(MORE, |checker, key, _| {
-            let Some((head_key, number)) = split_more_key(key) else { return Ok(true) };
-            let head = checker.tree.get(head_key)?;
-            let chunks = head.and_then(|head| Head::parse(&head).ok().map(|head| head.further_chunks()));
-            Ok(chunks.is_none_or(|chunks| number == 0 || number > chunks))
-        })?;
-        self.report.repaired_some(strays.len(), "chunks of no value were dropped");
-        self.drop_all(&strays)
+/// Removes all keys of an index and adds those that follow from the primary records.
+fn rebuild(view: View<'_>, kind: u8, writes: &mut Vec<Write>) -> Checked<()> {
+    for item in view.kind(kind)? {
+        writes.push((item?.0, None));
     }
-
-    /// Keys of a kind that `is_bad` picks.
-    fn collect(&self, kind: u8, is_bad: impl Fn(&Self, &[u8], &[u8]) -> Checked<bool>) -> Checked<Vec<IVec>> {
-        let mut bad = Vec::new();
-        for item in self.tree.scan_prefix([kind]) {
-            let (key, stored) = item?;
-            if is_bad(self, &key, &stored)? {
-                bad.push(key);
-            }
-        }
-        Ok(bad)
+    for item in view.kind(if kind == TOMBSTONE_EXPIRY { TOMBSTONE } else { ENTRY })? {
+        let (key, stored) = item?;
+        let derived = derived_keys(&key, &view.load(&key, &stored)?).ok_or(ReadError::Damaged)?;
+        let wanted = derived.into_iter().filter(|key| key.first() == Some(&kind));
+        writes.extend(wanted.map(|key| (key, Some(Vec::new()))));
     }
-
-    /// Sets values aside and removes them. Their further chunks are strays from then on.
-    fn drop_all(&mut self, keys: &[IVec]) -> Checked<()> {
-        for key in keys {
-            if let Some(stored) = self.tree.remove(key)? {
-                self.quarantine.keep(key, &stored).map_err(EngineError::Io)?;
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }

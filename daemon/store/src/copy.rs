@@ -12,7 +12,6 @@ use crate::layout::{STATE, TOMBSTONE};
 use crate::live::ReadError;
 use crate::store::Store;
 use crate::transaction::{RecordOp, Table, Transaction};
-use crate::value;
 
 /// Rows read in one go.
 const PAGE: usize = 64;
@@ -61,12 +60,12 @@ impl Store {
 
     /// Names and values of the core, as the engine keeps them. They are few.
     fn raw_states(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.live().read("state value", |tree| {
+        self.live().read("state value", |view| {
             let mut found = Vec::new();
-            for item in tree.scan_prefix([STATE]) {
-                let (key, head) = item?;
+            for item in view.kind(STATE)? {
+                let (key, stored) = item?;
                 let name = key.get(1..).and_then(|name| std::str::from_utf8(name).ok());
-                let value = value::complete(tree, &key, &head)??;
+                let value = view.load(&key, &stored)?;
                 found.push((name.ok_or(ReadError::Damaged)?.to_owned(), value));
             }
             Ok(found)
@@ -79,8 +78,8 @@ impl Store {
         after: Option<Commitment>,
         limit: usize,
     ) -> Result<Vec<(Reveal, u64)>, StoreError> {
-        self.live().read("tombstone", |tree| {
-            page_of(tree, TOMBSTONE, after.map(|commitment| commitment.0), limit, |commitment, bytes| {
+        self.live().read("tombstone", |view| {
+            page_of(view, TOMBSTONE, after.map(|commitment| commitment.0), limit, |commitment, bytes| {
                 tombstone_from_bytes(&Commitment(commitment), bytes)
             })
         })

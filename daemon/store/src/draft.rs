@@ -1,22 +1,24 @@
-//! Writes on their way into a batch, with look-ups that see them.
+//! Writes on their way into a group, with look-ups that see them.
 //!
-//! Several small transactions share one sled batch (each batch costs sled two log writes), and each is planned on what
-//! the ones before it leave behind. A transaction that fails takes only its own writes with it.
+//! Several transactions share one group, and each is planned on what the ones before it leave behind. A transaction that
+//! fails takes only its own writes with it.
 
 use std::collections::BTreeMap;
 
-use sled::{Batch, Tree};
-
 use crate::counters::Counters;
-use crate::layout::{COUNTERS, more_key};
+use crate::layout::COUNTERS;
 use crate::live::ReadError;
-use crate::value::{self, Head};
+use crate::log::group::Write;
+use crate::stored::Stored;
+use crate::view::View;
 
 type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// Pending writes over a tree.
+/// Pending writes over a view.
 pub(crate) struct Draft<'a> {
-    tree: &'a Tree,
+    view: View<'a>,
+    /// What the view has, of the keys that were asked for.
+    known: BTreeMap<Vec<u8>, Option<Stored>>,
     settled: Writes,
     current: Writes,
     settled_counters: Counters,
@@ -24,10 +26,24 @@ pub(crate) struct Draft<'a> {
     pub(crate) counters: Counters,
 }
 
+/// A draft's end: the writes, what they replace, the sums after them.
+pub(crate) struct Drafted {
+    pub(crate) writes: Vec<Write>,
+    pub(crate) formers: BTreeMap<Vec<u8>, Stored>,
+    pub(crate) counters: Counters,
+}
+
+impl Drafted {
+    /// No writes.
+    pub(crate) fn default_at(counters: Counters) -> Self {
+        Self { writes: Vec::new(), formers: BTreeMap::new(), counters }
+    }
+}
+
 impl<'a> Draft<'a> {
-    pub(crate) fn new(tree: &'a Tree, counters: Counters) -> Self {
+    pub(crate) fn new(view: View<'a>, counters: Counters) -> Self {
         let (settled, current) = (Writes::new(), Writes::new());
-        Self { tree, settled, current, settled_counters: counters, counters }
+        Self { view, known: BTreeMap::new(), settled, current, settled_counters: counters, counters }
     }
 
     /// Keeps the writes of the current transaction.
@@ -52,71 +68,78 @@ impl<'a> Draft<'a> {
         self.settled_counters
     }
 
-    /// Entries kept so far.
-    pub(crate) fn settled_len(&self) -> usize {
-        self.settled.len()
+    /// Everything kept, with the counters.
+    pub(crate) fn finish(mut self) -> Result<Drafted, ReadError> {
+        if !self.settled.is_empty() {
+            self.known(&COUNTERS)?;
+            self.settled.insert(COUNTERS.to_vec(), Some(self.settled_counters.to_bytes()));
+        }
+        let settled = &self.settled;
+        let replaced = self.known.into_iter().filter(|(key, _)| settled.contains_key(key));
+        let formers = replaced.filter_map(|(key, stored)| Some((key, stored?))).collect();
+        Ok(Drafted { writes: self.settled.into_iter().collect(), formers, counters: self.settled_counters })
     }
 
-    /// Entries of the current transaction.
-    pub(crate) fn current_len(&self) -> usize {
-        self.current.len()
+    fn pending(&self, key: &[u8]) -> Option<&Option<Vec<u8>>> {
+        self.current.get(key).or_else(|| self.settled.get(key))
     }
 
-    /// Everything kept, with the counters, as one batch; the draft is empty after it.
-    pub(crate) fn take_batch(&mut self) -> Batch {
-        let mut batch = Batch::default();
-        for (key, value) in std::mem::take(&mut self.settled) {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
+    fn known(&mut self, key: &[u8]) -> Result<Option<&Stored>, ReadError> {
+        if !self.known.contains_key(key) {
+            let stored = self.view.get(key)?;
+            self.known.insert(key.to_vec(), stored);
         }
-        for (key, bytes) in value::encode(&COUNTERS, &self.settled_counters.to_bytes()) {
-            batch.insert(key, bytes);
-        }
-        batch
-    }
-
-    fn raw(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        if let Some(pending) = self.current.get(key).or_else(|| self.settled.get(key)) {
-            return Ok(pending.clone());
-        }
-        Ok(self.tree.get(key)?.map(|bytes| bytes.to_vec()))
+        Ok(self.known.get(key).and_then(Option::as_ref))
     }
 
     /// The value at a key.
-    pub(crate) fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        let Some(stored) = self.raw(key)? else { return Ok(None) };
-        Ok(Some(Head::parse(&stored)?.complete(key, |key| self.raw(key))??))
+    pub(crate) fn value(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        if let Some(pending) = self.pending(key) {
+            return Ok(pending.clone());
+        }
+        let view = self.view;
+        self.known(key)?.map(|stored| view.load(key, stored)).transpose()
     }
 
-    /// Bytes of the value at a key, and its number of further chunks, without reading all of it. A damaged head has
-    /// none: what is left of the value is removed at the next opening.
-    fn extent(&self, key: &[u8]) -> Result<Option<(usize, u8)>, ReadError> {
-        let Some(stored) = self.raw(key)? else { return Ok(None) };
-        Ok(Some(Head::parse(&stored).map_or((0, 0), |head| (head.length(), head.further_chunks()))))
+    /// Bytes of the value at a key, without reading it.
+    fn length(&mut self, key: &[u8]) -> Result<Option<usize>, ReadError> {
+        // Asked for even if something is pending: what the view has is replaced too.
+        let known = self.known(key)?.map(Stored::length);
+        Ok(match self.pending(key) {
+            Some(pending) => pending.as_ref().map(Vec::len),
+            None => known,
+        })
     }
 
     /// Sets a value; returns the length of the one it replaces.
     pub(crate) fn put_value(&mut self, key: &[u8], value: &[u8]) -> Result<Option<usize>, ReadError> {
-        let former = self.extent(key)?;
-        for number in value::further_chunks(value.len()) + 1..=former.map_or(0, |(_, chunks)| chunks) {
-            self.current.insert(more_key(key, number), None);
-        }
-        for (key, bytes) in value::encode(key, value) {
-            self.current.insert(key, Some(bytes));
-        }
-        Ok(former.map(|(length, _)| length))
+        let former = self.length(key)?;
+        self.current.insert(key.to_vec(), Some(value.to_vec()));
+        Ok(former)
+    }
+
+    /// Sets a value where the view has none.
+    pub(crate) fn put_new_value(&mut self, key: Vec<u8>, value: &[u8]) {
+        self.current.insert(key, Some(value.to_vec()));
     }
 
     /// Removes a value; returns its length if there was one.
     pub(crate) fn remove_value(&mut self, key: &[u8]) -> Result<Option<usize>, ReadError> {
-        let Some((length, chunks)) = self.extent(key)? else { return Ok(None) };
-        for number in 1..=chunks {
-            self.current.insert(more_key(key, number), None);
+        let former = self.length(key)?;
+        if former.is_some() {
+            self.current.insert(key.to_vec(), None);
         }
-        self.current.insert(key.to_vec(), None);
-        Ok(Some(length))
+        Ok(former)
+    }
+
+    /// Writes a value again that is where `stored` says, if it still is.
+    pub(crate) fn move_value(&mut self, key: &[u8], stored: &Stored) -> Result<bool, ReadError> {
+        if self.pending(key).is_some() || self.known(key)? != Some(stored) {
+            return Ok(false);
+        }
+        let value = self.view.load(key, stored)?;
+        self.current.insert(key.to_vec(), Some(value));
+        Ok(true)
     }
 
     /// Adds a key to an index.

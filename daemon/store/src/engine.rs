@@ -1,21 +1,13 @@
-//! One open sled database, its log's own descriptor, and what it takes to make a write durable.
+//! One open sled database, and what sled does on errors.
 //!
-//! **What is synced, and why that is enough.** sled 0.34 keeps everything in an append-only log of 512 KiB segments,
-//! `db`; a batch is recovered whole or not at all. `flush` writes the log's buffer with `pwrite` and calls
-//! `sync_file_range`, which starts the device but covers neither the file's length, nor newly allocated blocks, nor
-//! the device's cache. So after each flush we `fdatasync` a descriptor of our own on `db`.
-//! - `conf` is written once, without a sync: we sync it when we create the database. sled takes an empty one for none.
-//! - `snap.*`, the page table as of opening, is synced by sled before it is renamed into place. Losing the rename
-//!   costs nothing: an older one, or none, makes sled read more of the log. A reused segment has been emptied into
-//!   later ones first.
-//! - `blobs/` would hold leaves over 128 KiB and is never synced: [`crate::layout::CHUNK`] keeps it empty.
-//! - Directories are synced after every opening, for the names above.
-//! - sled reuses a segment only after its pages were written anew and two more segments were begun. A group writes
-//!   less than that (`GROUP_BYTES_MAX`), so that an `fdatasync` lies between the new copy and the reuse of the old one.
+//! Nothing depends on sled being durable (see [`crate::index`]); what is flushed and synced here only spares work after
+//! a crash. `flush` writes the log's buffer with `pwrite` and calls `sync_file_range`, which starts the device but covers
+//! neither the file's length, nor newly allocated blocks, nor the device's cache: so a checkpoint ends with an
+//! `fdatasync` of a descriptor of our own on `db`. sled writes a leaf of more than 131,052 bytes (a quarter of a segment)
+//! to a file under `blobs/`, and a leaf has up to 16 entries, 18 within a batch: blocks are small enough to stay below.
 //!
-//! **What sled does on errors.** After a failed write every later operation fails ("global error"): the database must
-//! be dropped and opened again. A waiting `flush` is not always woken then; hence [`Engine::flush`] asks again from time
-//! to time, which wakes it.
+//! After a failed write every later operation fails ("global error"): the database must be dropped and opened again. A
+//! waiting `flush` is not always woken then; hence [`Engine::flush_tree`] asks again from time to time, which wakes it.
 
 use std::fs::File;
 use std::future::Future;
@@ -32,7 +24,7 @@ use sled::{Config, Mode, Tree};
 
 use crate::layout::SLED_LOG;
 
-/// Makes what was written to a file durable; `File::sync_data` outside tests.
+/// Makes what was written to the log durable; `File::sync_data` outside tests.
 pub type SyncFn = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 
 /// How long sled's previous instance in this process may hold its lock after it was dropped.
@@ -129,10 +121,10 @@ impl Engine {
         &self.log
     }
 
-    /// Hands everything applied to the kernel. Not durable before the log has been synced.
-    pub(crate) fn flush(&self) -> Result<(), EngineError> {
+    /// Hands everything applied to the kernel. Not durable before the file has been synced.
+    pub(crate) fn flush_tree(tree: &Tree) -> Result<(), EngineError> {
         guarded(|| {
-            let mut flushing = pin!(self.tree.flush_async());
+            let mut flushing = pin!(tree.flush_async());
             let mut wait = FLUSH_WAIT;
             loop {
                 if let Some(done) = poll_for(flushing.as_mut(), wait) {
@@ -141,7 +133,7 @@ impl Engine {
                 tracing::warn!(seconds = wait.as_secs(), "the disk has not taken a write yet");
                 wait = (wait * 2).min(FLUSH_WAIT_MAX);
                 // If a write has failed meanwhile, another flush notices and wakes the first one.
-                let mut again = pin!(self.tree.flush_async());
+                let mut again = pin!(tree.flush_async());
                 let _ = poll_for(again.as_mut(), Duration::ZERO);
             }
         })

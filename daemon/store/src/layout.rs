@@ -1,24 +1,23 @@
-//! Where things are: the files of a store directory, and the keys in its one sled tree.
+//! Where things are: the files of a store directory, and the keys.
 //!
 //! ```text
 //! <dir>/lock               held (flock) while a store is open; has the pid of the holder
 //! <dir>/acknowledged       number of the last acknowledged transaction, for the check at opening
-//! <dir>/sled/db            sled's log: all data. The only file whose fdatasync a commit waits for
-//! <dir>/sled/conf          sled's parameters, written once
-//! <dir>/sled/snap.*        sled's page table as of the last opening; can be absent
-//! <dir>/sled/blobs/        stays empty: see `CHUNK`
-//! <dir>/sled.new/          a copy being made of a damaged database
-//! <dir>/sled.damaged-*     the damaged database, set aside
+//! <dir>/log/NUMBER         the log's segments (16 hex digits): everything that was written, in order. A commit waits
+//!                          for the fdatasync of the last one and for nothing else
+//! <dir>/index.N/           sled: the newest value of every key, or where in the log a long one is. Can be made anew
+//!                          from the log at any time
+//! <dir>/index.damaged-*    an index that was not right, set aside
+//! <dir>/log.damaged-*      a segment with bytes that are not what was written, as it was found
 //! <dir>/records.damaged-*  records that failed their checksum, set aside
+//! <dir>/sled/              schema 1: all data in sled; moved into a log when it is opened
 //! ```
 //!
-//! All keys are in one tree, since only a batch on one tree is atomic. The first byte of a key is its kind.
-//! Hot little records come first, so that sled's leaves with the counters hold no message bodies: a leaf is
-//! rewritten as a whole.
+//! The first byte of a key is its kind.
 //!
 //! | kind | rest of the key | value | |
 //! | --- | --- | --- | --- |
-//! | `00` | `v`, `u`, `c` | schema, counters, "closed cleanly" | |
+//! | `00` | `u` | counters | derived |
 //! | `10` | node key | bundles and bytes it handed over | derived |
 //! | `11` | tag, bundle id | none | derived |
 //! | `12` | commitment, bundle id | none | derived |
@@ -30,9 +29,10 @@
 //! | `23` | name | value of `SetState` | primary |
 //! | `30` | table, key | value of a record | primary |
 //! | `40` | bundle id | the bundle's bytes | primary |
-//! | `50` | length (u16), key of the value, number (u8) | chunk 1, 2, … of a long value | primary |
 //!
 //! Numbers are big-endian, so that byte order is number order.
+
+use std::path::{Path, PathBuf};
 
 use pigeon_bundle::{BundleId, Commitment, NodeKey, Tag};
 
@@ -42,29 +42,28 @@ use crate::transaction::Table;
 pub(crate) const LOCK_FILE: &str = "lock";
 /// Number of the last acknowledged transaction.
 pub(crate) const MARK_FILE: &str = "acknowledged";
-/// sled's directory.
-pub(crate) const SLED_DIR: &str = "sled";
-/// Where a damaged database is copied to before it is replaced.
-pub(crate) const SLED_NEW_DIR: &str = "sled.new";
-/// The log, inside sled's directory.
+/// The log's directory.
+pub(crate) const LOG_DIR: &str = "log";
+/// Where schema 1 had everything.
+pub(crate) const SCHEMA_1_DIR: &str = "sled";
+/// sled's own file, inside its directory.
 pub(crate) const SLED_LOG: &str = "db";
+/// What the names of index directories begin with; a number follows.
+pub(crate) const INDEX_PREFIX: &str = "index.";
 
 /// What this program writes.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 
-/// Bytes of a value in one sled entry; what is longer continues in entries of kind [`MORE`].
-///
-/// sled writes a leaf of more than 131,052 bytes (a quarter of a segment) to a file under `blobs/`, which it never
-/// syncs, and a leaf has up to 16 entries, 18 within a batch. 18 chunks with their keys stay below that: no data
-/// of ours is ever outside `db`.
-pub(crate) const CHUNK: usize = 6_144;
+/// Longest value in bytes.
+pub(crate) const VALUE_MAX: usize = 1 << 20;
 
-/// Schema version.
-pub(crate) const SCHEMA: [u8; 2] = [0x00, b'v'];
+/// Where index number `number` is.
+pub(crate) fn index_dir(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{INDEX_PREFIX}{number}"))
+}
+
 /// [`crate::counters::Counters`].
 pub(crate) const COUNTERS: [u8; 2] = [0x00, b'u'];
-/// There only between a clean close and the next opening.
-pub(crate) const CLEAN: [u8; 2] = [0x00, b'c'];
 
 /// Use by giver, derived.
 pub(crate) const GIVER: u8 = 0x10;
@@ -88,8 +87,10 @@ pub(crate) const STATE: u8 = 0x23;
 pub(crate) const RECORD: u8 = 0x30;
 /// Bytes of a bundle.
 pub(crate) const BODY: u8 = 0x40;
-/// Further chunks of a long value.
-pub(crate) const MORE: u8 = 0x50;
+/// Keys that follow from others and have no value.
+pub(crate) fn is_index(key: &[u8]) -> bool {
+    matches!(key.first(), Some(&(TAG | COMMITMENT | EXPIRY | TOMBSTONE_EXPIRY)))
+}
 
 /// A key: its kind and what follows.
 pub(crate) fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -143,20 +144,6 @@ pub(crate) fn state_key(name: &str) -> Vec<u8> {
 
 pub(crate) fn record_key(table: Table, record: &[u8]) -> Vec<u8> {
     key(RECORD, &[&[table.number()], record])
-}
-
-/// Key of chunk `number` (1 and up) of the value at `head`.
-pub(crate) fn more_key(head: &[u8], number: u8) -> Vec<u8> {
-    // Heads are at most RECORD_KEY_MAX and a few bytes long, far below u16::MAX.
-    let length = u16::try_from(head.len()).unwrap_or(u16::MAX);
-    key(MORE, &[&length.to_be_bytes(), head, &[number]])
-}
-
-/// Takes a [`more_key`] apart.
-pub(crate) fn split_more_key(key: &[u8]) -> Option<(&[u8], u8)> {
-    let (length, rest) = key.get(1..)?.split_first_chunk::<2>()?;
-    let (number, head) = rest.split_last()?;
-    (head.len() == usize::from(u16::from_be_bytes(*length))).then_some((head, *number))
 }
 
 /// The 32 bytes an index key ends with.

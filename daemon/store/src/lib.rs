@@ -1,41 +1,51 @@
-//! The durable bundle store on sled.
+//! The durable bundle store: a log of our own holds everything, sled is the index into it.
 //!
-//! sled 0.34 is embedded, pure Rust and atomic, but its `flush` is no promise against a power cut, it opens a log
-//! that lost its end without a word, it panics on some damaged files and is unusable after a full disk. [`Store`] is
-//! where that is put right: real syncs, checked records, derived indexes that are compared at every opening, damage set
-//! aside and reported, room on the disk taken before it is needed. The private modules say how, each at its top:
+//! sled 0.34 is embedded and pure Rust, but its `flush` is no promise against a power cut, and a cut can leave files that it
+//! does not open again. So nothing depends on it: what is acknowledged is in the log, and the index can be made anew
+//! from that. The private modules say how, each at its top:
 //!
-//! - `layout`: files and keys, and why nothing of ours ends up in sled's unsynced `blobs`
-//! - `engine`: what has to be synced, and what sled does after errors
+//! - `layout`: files and keys
+//! - `log`: segments and groups; what is written, and which segment may go
 //! - `writer`: group commit, and what an error answer means
-//! - `check`, `opening`, `salvage`: what is done about damage
+//! - `index`, `checkpoint`: the index in sled, and how it is kept from being trusted
+//! - `view`: what a look-up sees
+//! - `keeper`, `clean`, `compact`: giving back memory and disk
+//! - `opening`, `check`: what is done after a crash and about damage
 //! - `space`: a full disk
 //! - `seal`: encryption at rest; `copy`: everything into another store
 
-mod bulk;
 mod catalog;
 mod check;
+mod checkpoint;
+mod clean;
+mod compact;
 mod copy;
 mod counters;
 mod draft;
 mod engine;
 mod error;
+mod filter;
 mod held;
+mod index;
+mod keeper;
 mod layout;
 mod live;
 mod lock;
+mod log;
 mod mark;
 mod opening;
 mod plan;
 mod quarantine;
+mod recent;
 mod report;
-mod salvage;
+mod schema1;
 mod seal;
 mod space;
 mod stats;
 mod store;
+mod stored;
 mod transaction;
-mod value;
+mod view;
 mod writer;
 
 pub use copy::Copied;

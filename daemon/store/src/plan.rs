@@ -13,8 +13,8 @@ use crate::draft::Draft;
 use crate::error::StoreError;
 use crate::held::{Held, takers_from_bytes, tombstone_from_bytes, tombstone_to_bytes};
 use crate::layout::{
-    body_key, commitment_key, entry_key, expiry_key, giver_key, record_key, state_key, tag_key, takers_key,
-    tombstone_expiry_key, tombstone_key,
+    ENTRY, body_key, commitment_key, entry_key, expiry_key, giver_key, last_32, record_key, state_key,
+    tag_key, takers_key, tombstone_expiry_key, tombstone_key,
 };
 use crate::live::ReadError;
 use crate::transaction::{RecordOp, STATE_KEY_MAX, Transaction, limit};
@@ -64,6 +64,22 @@ pub(crate) fn plan(draft: &mut Draft<'_>, transaction: &Transaction, quota: u64)
     Ok(())
 }
 
+/// The keys that follow from an entry or a tombstone; `None` for bytes that are neither.
+pub(crate) fn derived_keys(key: &[u8], value: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let end = last_32(key)?;
+    if key.first() == Some(&ENTRY) {
+        let (id, meta) = (BundleId(end), Held::from_bytes(value)?.meta);
+        return Some(vec![
+            tag_key(&meta.tag, &id),
+            commitment_key(&meta.commitment, &id),
+            expiry_key(meta.expires_s, &id),
+        ]);
+    }
+    let commitment = Commitment(end);
+    let (_, expires_s) = tombstone_from_bytes(&commitment, value)?;
+    Some(vec![tombstone_expiry_key(expires_s, &commitment)])
+}
+
 fn plan_op(draft: &mut Draft<'_>, op: &StoreOp) -> Result<(), PlanError> {
     match op {
         StoreOp::Put { bundle, entry } => put(draft, bundle, entry)?,
@@ -102,7 +118,7 @@ fn set_sized(draft: &mut Draft<'_>, key: &[u8], value: Option<&Vec<u8>>) -> Resu
     Ok(())
 }
 
-fn held(draft: &Draft<'_>, id: &BundleId) -> Result<Option<Held>, ReadError> {
+fn held(draft: &mut Draft<'_>, id: &BundleId) -> Result<Option<Held>, ReadError> {
     match draft.value(&entry_key(id))? {
         Some(bytes) => Held::from_bytes(&bytes).map(Some).ok_or(ReadError::Damaged),
         None => Ok(None),
@@ -119,7 +135,8 @@ fn put(draft: &mut Draft<'_>, bundle: &Bundle, entry: &Entry) -> Result<(), Read
     draft.put_index(tag_key(&meta.tag, &id));
     draft.put_index(commitment_key(&meta.commitment, &id));
     draft.put_index(expiry_key(meta.expires_s, &id));
-    draft.put_value(&body_key(&id), bundle.as_bytes())?;
+    // There is no entry, so there are no bytes either; the entry has just been looked for.
+    draft.put_new_value(body_key(&id), bundle.as_bytes());
     draft.put_value(&entry_key(&id), &held.to_bytes())?;
     count(draft, entry, meta.size)
 }
@@ -210,7 +227,7 @@ fn uncount(draft: &mut Draft<'_>, entry: &Entry, size: u32) -> Result<(), ReadEr
     Ok(())
 }
 
-fn giver_usage(draft: &Draft<'_>, key: &[u8]) -> Result<pigeon_core::PoolUsage, ReadError> {
+fn giver_usage(draft: &mut Draft<'_>, key: &[u8]) -> Result<pigeon_core::PoolUsage, ReadError> {
     match draft.value(key)? {
         Some(bytes) => pool_from_bytes(&bytes).ok_or(ReadError::Damaged),
         None => Ok(pigeon_core::PoolUsage::default()),

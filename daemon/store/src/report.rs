@@ -10,8 +10,14 @@ pub struct RecoveryReport {
     pub created: bool,
     /// The store had been closed properly. If not (a crash, a power cut), every record was read and checked.
     pub closed_cleanly: bool,
-    /// Where a damaged database went; what could be read of it was copied into a new one.
+    /// Where what was damaged went, as it was found.
     pub set_aside: Option<PathBuf>,
+    /// Why the index was made anew from the log, if it was. Nothing is lost by that: a power cut may damage the index.
+    pub index_rebuilt: Option<&'static str>,
+    /// Where the former index went.
+    pub index_aside: Option<PathBuf>,
+    /// The store was moved from this older schema.
+    pub migrated_from: Option<u32>,
     /// Acknowledged transactions that the database does not have any more: its file has lost its end.
     pub lost_transactions: u64,
     /// What was repaired or dropped, one plain sentence each.
@@ -44,7 +50,16 @@ impl fmt::Display for RecoveryReport {
             (false, false) => "store opened after a crash and checked",
         })?;
         if let Some(path) = &self.set_aside {
-            write!(f, "; the damaged database is in {}", path.display())?;
+            write!(f, "; what was damaged is in {}", path.display())?;
+        }
+        if let Some(schema) = self.migrated_from {
+            write!(f, "; moved here from schema {schema}")?;
+        }
+        if let Some(why) = self.index_rebuilt {
+            write!(f, "; the index was made anew from the log, for {why}")?;
+        }
+        if let Some(path) = &self.index_aside {
+            write!(f, "; the former one is in {}", path.display())?;
         }
         if self.lost_transactions > 0 {
             write!(f, "; the last {} acknowledged transactions are missing", self.lost_transactions)?;

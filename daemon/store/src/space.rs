@@ -1,8 +1,8 @@
-//! Room on the disk is taken before sled writes.
+//! Room on the disk is taken before it is written.
 //!
-//! A write that fails for want of space poisons sled, so it must not come to that: before each group the log's file
-//! gets its next blocks with `fallocate`, beyond its end. Where that fails, growing transactions are refused while
-//! sled is still well, and removals go on in the room that is left.
+//! Before each group the log's file gets its next blocks with `fallocate`, beyond its end, and so does sled's before each
+//! batch: a write that fails for want of space poisons sled. Where that fails, growing transactions are refused, and
+//! removals go on in the room that is left.
 
 use std::fs::File;
 use std::io;
@@ -12,34 +12,42 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::error::is_disk_full;
 
-/// Room taken at a time, in bytes.
-const AHEAD: u64 = 8 << 20;
-/// Below this much room the next piece is taken. What is left then is for removals: sled rewrites a leaf of up to
-/// 110 KiB for every few of them, and gives back a segment when half of it is dead.
-const LOW: u64 = 5 << 20;
-/// Below this much room not even removals are written. A group writes less, with all that sled rewrites for it.
-const LAST: u64 = 1 << 20;
+/// How much room a file wants beyond its end, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reserve {
+    /// Taken at a time.
+    ahead: u64,
+    /// Below this the next piece is taken. What is left then is for removals.
+    low: u64,
+    /// Below this not even removals are written.
+    last: u64,
+}
+
+/// For the log: a removal takes some 300 bytes of it.
+pub(crate) const LOG: Reserve = Reserve { ahead: 4 << 20, low: 2 << 20, last: 512 << 10 };
+/// For sled: it rewrites a leaf of up to 110 KiB for every few blocks, and gives back a segment when half of it is dead.
+pub(crate) const INDEX: Reserve = Reserve { ahead: 8 << 20, low: 5 << 20, last: 1 << 20 };
 /// Smallest piece worth taking.
 const PIECE_MIN: u64 = 256 << 10;
 /// Unit of `st_blocks`.
 const BLOCK: u64 = 512;
 
 /// How much may be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Room {
-    /// Anything.
-    Enough,
-    /// Only what makes the store smaller.
-    RemovalsOnly,
     /// Nothing.
     None,
+    /// Only what makes the store smaller.
+    RemovalsOnly,
+    /// Anything.
+    Enough,
 }
 
-/// Takes room for the next group beyond the end of the log: as much as there is, for sled gives back what it had
-/// whenever it shortens its log.
-pub(crate) fn take(log: &File) -> io::Result<Room> {
-    let mut piece = AHEAD;
-    while room(log)? < LOW && piece >= PIECE_MIN {
+/// Takes room beyond the end of a file: as much as there is, for sled gives back what it had whenever it shortens its
+/// file.
+pub(crate) fn take(log: &File, reserve: Reserve) -> io::Result<Room> {
+    let mut piece = reserve.ahead;
+    while room(log)? < reserve.low && piece >= PIECE_MIN {
         match allocate(log, piece) {
             Ok(Taken::Yes) => break,
             Ok(Taken::NotKnownHere) => return Ok(Room::Enough),
@@ -48,8 +56,8 @@ pub(crate) fn take(log: &File) -> io::Result<Room> {
         }
     }
     Ok(match room(log)? {
-        LOW.. => Room::Enough,
-        LAST.. => Room::RemovalsOnly,
+        room if room >= reserve.low => Room::Enough,
+        room if room >= reserve.last => Room::RemovalsOnly,
         _ => Room::None,
     })
 }

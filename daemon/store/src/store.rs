@@ -9,19 +9,18 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
-use crate::catalog::value_at;
 use crate::engine::SyncFn;
 use crate::error::StoreError;
-use crate::layout::{RECORD, SLED_DIR, key, record_key};
+use crate::keeper::{Bell, Keeper};
+use crate::layout::{RECORD, key, record_key};
 use crate::live::{Live, ReadError};
 use crate::lock::Lock;
-use crate::opening::{self, Opened};
+use crate::opening::{self, Limits, Opened};
 use crate::report::RecoveryReport;
 use crate::seal::key::StoreKey;
 use crate::seal::records::{PROOF, RecordSealer};
 use crate::stats::{Stats, disk_bytes};
 use crate::transaction::{RECORD_KEY_MAX, Table, Transaction, limit};
-use crate::value;
 use crate::writer::{Job, Message, Progress, Writer};
 
 /// Most transactions that may wait for the disk.
@@ -29,23 +28,39 @@ pub const QUEUE_TRANSACTIONS_MAX: usize = 1_024;
 /// Most bytes that may wait for the disk.
 pub const QUEUE_BYTES_MAX: u64 = 32 << 20;
 
+/// Least memory for what is not in the index yet.
+const RECENT_BYTES_MIN: usize = 64 << 10;
+/// Least memory for sled's pages.
+const SLED_CACHE_MIN: u64 = 64 << 10;
+
 /// Key and value of a record.
 pub type Record = (Vec<u8>, Vec<u8>);
 
 /// What a store may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// Memory for sled's page cache in bytes.
+    /// Memory in bytes: half of it for sled's page cache, and up to as much again for what is not in the index yet.
     pub cache_bytes: u64,
-    /// Most bytes of bundles and records together, as written by callers. The disk may hold some two to three times
-    /// that: sled rewrites pages and gives space back late.
+    /// Most bytes of bundles and records together, as written by callers.
     pub quota_bytes: u64,
+    /// Most bytes on the disk. Reaching it, the store first lets go of what is dead, then refuses to grow.
+    pub disk_bytes_max: u64,
+    /// Bytes of a file of the log, which is given back as a whole.
+    pub segment_bytes: u64,
 }
 
 impl Default for StoreOptions {
-    /// 16 MiB of memory, 1 GiB of data.
+    /// 16 MiB of memory, 1 GiB of data, as much disk as that takes.
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, quota_bytes: 1 << 30 }
+        Self { cache_bytes: 16 << 20, quota_bytes: 1 << 30, disk_bytes_max: u64::MAX, segment_bytes: 8 << 20 }
+    }
+}
+
+impl StoreOptions {
+    fn limits(&self) -> Limits {
+        let recent_bytes = usize::try_from(self.cache_bytes).unwrap_or(usize::MAX).max(RECENT_BYTES_MIN);
+        let cache_bytes = (self.cache_bytes / 2).max(SLED_CACHE_MIN);
+        Limits { cache_bytes, recent_bytes, segment_bytes: self.segment_bytes }
     }
 }
 
@@ -55,7 +70,7 @@ impl Default for StoreOptions {
 /// 2. [`Store::commit`] writes a [`Transaction`]: its future ends when it is on the disk, or with the reason why nothing
 ///    of it is.
 /// 3. [`pigeon_core::Catalog`], [`Store::record`] and [`Store::records`] look things up, blocking the caller for as
-///    long as sled reads. They may show a transaction that is not yet acknowledged.
+///    long as the disk takes. They may show a transaction that is not yet acknowledged.
 /// 4. [`Store::close`] waits for what is queued. Without it the last clone's drop does the same, and waits too.
 #[derive(Clone)]
 pub struct Store {
@@ -106,23 +121,38 @@ impl Store {
         options: StoreOptions,
         sync: SyncFn,
     ) -> Result<(Self, RecoveryReport), StoreError> {
-        let Opened { engine, counters, mark, lock, report } = opening::open(dir, options.cache_bytes, &sync)?;
-        let live = Arc::new(Live::new(dir, engine));
+        let limits = options.limits();
+        let Opened { live, appender, counters, mark, lock, report } = opening::open(dir, limits, &sync)?;
+        let (live, bell) = (Arc::new(live), Arc::new(Bell::default()));
+        let (sender, queue) = sync_channel(QUEUE_TRANSACTIONS_MAX);
+        let keeper = Keeper {
+            live: Arc::clone(&live),
+            bell: Arc::clone(&bell),
+            queue: sender.clone(),
+            recent_bytes: limits.recent_bytes,
+            cache_bytes: limits.cache_bytes,
+            disk_bytes_max: options.disk_bytes_max,
+        };
+        let unstarted = |error| StoreError::file("start a thread for", dir, error);
+        let keeper = thread::Builder::new().name("store-keeper".into()).spawn(move || keeper.run());
+        let keeper = keeper.map_err(unstarted)?;
         let progress = Arc::new(Progress::default());
         let writer = Writer {
             live: Arc::clone(&live),
             progress: Arc::clone(&progress),
             sync,
             mark,
-            cache_bytes: options.cache_bytes,
             quota_bytes: options.quota_bytes,
+            disk_bytes_max: options.disk_bytes_max,
+            recent_bytes: limits.recent_bytes,
             counters,
-            down: false,
+            appender,
+            bell,
+            keeper: Some(keeper),
             fatal: None,
         };
-        let (sender, queue) = sync_channel(QUEUE_TRANSACTIONS_MAX);
-        let thread = thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(&queue));
-        let thread = thread.map_err(|error| StoreError::file("start the writer of", dir, error))?;
+        let thread = thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(queue));
+        let thread = thread.map_err(unstarted)?;
         let inner = Inner {
             live,
             progress,
@@ -178,6 +208,15 @@ impl Store {
         self.inner.sealer.get()
     }
 
+    /// Writes keys and values as they are, for tests that damage what is there.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    #[doc(hidden)]
+    pub fn write_raw(dir: &Path, writes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        opening::write_raw(dir, StoreOptions::default().limits(), writes)
+    }
+
     pub(crate) fn live(&self) -> &Live {
         &self.inner.live
     }
@@ -228,14 +267,14 @@ impl Store {
         let Some(sealed) = self.raw_record(Table::Vault, &row)? else { return Ok(None) };
         match sealer.open(&row, &sealed) {
             Some((whose, value)) if whose == key => Ok(Some(value)),
-            _ => Err(self.live().damaged("record")),
+            _ => Err(self.live().unreadable("record", ReadError::Damaged)),
         }
     }
 
     /// A record as the engine keeps it.
     fn raw_record(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let key = record_key(table, key);
-        self.live().read("record", |tree| value_at(tree, &key))
+        self.live().read("record", |view| view.value(&key))
     }
 
     /// At most `limit` records of a table behind `after`, in the order of their keys; in a sealed store in the order of
@@ -253,8 +292,10 @@ impl Store {
         let first = sealer.row(table, after.unwrap_or_default());
         let rows = self.raw_records(Table::Vault, Some(&first), limit)?;
         let rows = rows.into_iter().take_while(|(row, _)| row.first() == Some(&table.number()));
-        rows.map(|(row, sealed)| sealer.open(&row, &sealed).ok_or_else(|| self.live().damaged("record")))
-            .collect()
+        rows.map(|(row, sealed)| {
+            sealer.open(&row, &sealed).ok_or_else(|| self.live().unreadable("record", ReadError::Damaged))
+        })
+        .collect()
     }
 
     /// [`Store::records`] as the engine keeps them.
@@ -270,11 +311,11 @@ impl Store {
             Some(after) => key(RECORD, &[&[table], after, &[0]]),
             None => key(RECORD, &[&[table]]),
         };
-        self.live().read("record", |tree| {
+        self.live().read("record", |view| {
             let mut found = Vec::new();
-            for item in tree.range(start..key(RECORD, &[&[table + 1]])).take(limit) {
-                let (key, head) = item?;
-                let value = value::complete(tree, &key, &head)??;
+            for item in view.scan(&start, key(RECORD, &[&[table + 1]]))?.take(limit) {
+                let (key, stored) = item?;
+                let value = view.load(&key, &stored)?;
                 found.push((key.get(2..).ok_or(ReadError::Damaged)?.to_vec(), value));
             }
             Ok(found)
@@ -287,7 +328,7 @@ impl Store {
     /// The store or its directory cannot be read.
     pub fn stats(&self) -> Result<Stats, StoreError> {
         let counters = self.live().read("counter", Self::counters)?;
-        let dir = self.live().dir().join(SLED_DIR);
+        let dir = self.live().dir();
         let progress = &self.inner.progress;
         Ok(Stats {
             usage: counters.usage,
@@ -298,7 +339,7 @@ impl Store {
             groups: progress.groups.load(Ordering::Relaxed),
             syncs: progress.syncs.load(Ordering::Relaxed),
             queued: progress.queued.load(Ordering::Relaxed),
-            disk_bytes: disk_bytes(&dir).map_err(|error| StoreError::file("list", &dir, error))?,
+            disk_bytes: disk_bytes(dir).map_err(|error| StoreError::file("list", dir, error))?,
         })
     }
 
@@ -312,7 +353,7 @@ impl Store {
         let queue = lock(&self.inner.queue).take();
         let result = match queue {
             // The queue may be full: this waits for its turn. A writer that is gone has nothing to close.
-            Some(queue) if queue.send(Message::Close(sender)).is_ok() => {
+            Some(queue) if queue.send(Message::Close(Some(sender))).is_ok() => {
                 answer.recv().unwrap_or(Err(StoreError::Closed))
             }
             _ => Ok(()),
@@ -357,9 +398,12 @@ impl Inner {
         StoreError::Busy { transactions, bytes: self.progress.queued_bytes.load(Ordering::Relaxed) }
     }
 
-    /// Waits for the writer, which ends once nobody can ask any more, then gives the directory free.
+    /// Has the writer end, waits for it, then gives the directory free.
     fn let_go(&self) {
-        lock(&self.queue).take();
+        if let Some(queue) = lock(&self.queue).take() {
+            // A writer that is gone has ended already.
+            let _ = queue.send(Message::Close(None));
+        }
         if let Some(writer) = lock(&self.writer).take()
             && writer.join().is_err()
         {

@@ -5,8 +5,8 @@ use std::fmt;
 use pigeon_core::StoreOp;
 
 use crate::error::StoreError;
+use crate::layout::VALUE_MAX;
 use crate::seal::records::{ROW_KEY_ROOM, ROW_VALUE_ROOM};
-use crate::value::VALUE_MAX;
 
 /// Longest key of a record in bytes.
 pub const RECORD_KEY_MAX: usize = 512;

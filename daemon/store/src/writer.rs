@@ -1,36 +1,50 @@
-//! The one thread that writes: it takes what has arrived, plans it into batches, makes it durable with one sync, then
-//! answers in order.
+//! The one thread that writes: it takes what has arrived, plans it into a group, appends that to the log, makes it durable
+//! with one sync, makes it visible, then answers in order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::thread::JoinHandle;
 
-use sled::Batch;
 use tokio::sync::oneshot;
 
 use crate::counters::Counters;
-use crate::draft::Draft;
-use crate::engine::{Engine, EngineError, SyncFn, guarded};
+use crate::draft::{Draft, Drafted};
+use crate::engine::{EngineError, SyncFn};
 use crate::error::StoreError;
-use crate::layout::{CLEAN, COUNTERS, SLED_DIR, SLED_LOG};
-use crate::live::{Live, ReadError};
+use crate::keeper::{Bell, wasteful};
+use crate::layout::{ENTRY, TOMBSTONE};
+use crate::live::{Applied, Live, ReadError};
+use crate::log::Appender;
+use crate::log::group::GroupHead;
 use crate::mark::Mark;
-use crate::plan::{PlanError, plan};
+use crate::plan::{PlanError, derived_keys, plan};
 use crate::space::{self, Room};
+use crate::stored::Stored;
 use crate::transaction::Transaction;
-use crate::value;
 
 /// Most transactions that share one sync.
 pub const GROUP_TRANSACTIONS_MAX: usize = 64;
-/// Bytes after which a group takes no further transaction. sled may write some three times that.
+/// Bytes after which a group takes no further transaction.
 pub const GROUP_BYTES_MAX: u64 = 256 << 10;
-/// Entries of one sled batch; a single larger transaction is a batch of its own. sled's memory grows fast with it.
-const BATCH_ENTRIES: usize = 64;
+/// While the index cannot be written, memory may grow to this many times its limit, by removals only.
+const STUCK_TIMES: usize = 4;
 
 /// What the writer is asked.
 pub(crate) enum Message {
     Commit(Job),
-    Close(SyncSender<Result<(), StoreError>>),
+    /// Write values again at the end of the log that are still where they are said to be.
+    Move {
+        moving: Vec<(Vec<u8>, Stored)>,
+        answer: SyncSender<Result<(), StoreError>>,
+    },
+    /// Begin a segment, if the one being written is not behind that number yet.
+    Roll {
+        behind: u64,
+        answer: SyncSender<Result<(), StoreError>>,
+    },
+    /// Write what is queued and end; whoever wants to know gets the result.
+    Close(Option<SyncSender<Result<(), StoreError>>>),
 }
 
 /// A transaction and who waits for it.
@@ -49,39 +63,49 @@ pub(crate) struct Progress {
     pub(crate) syncs: AtomicU64,
 }
 
-/// What became of a transaction before the sync.
-enum Planned {
-    Refused(StoreError),
-    /// Number of the last transaction that must be in the log for this one to be there.
-    Number(u64),
-}
-
 pub(crate) struct Writer {
     pub(crate) live: Arc<Live>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) sync: SyncFn,
     pub(crate) mark: Mark,
-    pub(crate) cache_bytes: u64,
     pub(crate) quota_bytes: u64,
+    pub(crate) disk_bytes_max: u64,
+    pub(crate) recent_bytes: usize,
     pub(crate) counters: Counters,
-    /// sled failed and has to be opened again before the next group.
-    pub(crate) down: bool,
+    pub(crate) appender: Appender,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) keeper: Option<JoinHandle<()>>,
     /// A sync failed: no more writes.
     pub(crate) fatal: Option<StoreError>,
 }
 
+/// What ends a group that is being gathered.
+enum Next {
+    Go,
+    Between(Message),
+}
+
 impl Writer {
-    /// Works until it is told to close or nobody can ask any more.
-    pub(crate) fn run(mut self, queue: &Receiver<Message>) {
+    /// Works until it is told to close.
+    pub(crate) fn run(mut self, queue: Receiver<Message>) {
         let mut closing = None;
-        while closing.is_none() {
-            let Ok(first) = queue.recv() else { break };
-            let (jobs, close) = gather(first, queue);
-            closing = close;
+        while let Ok(first) = queue.recv() {
+            let (jobs, next) = gather(first, &queue);
             if !jobs.is_empty() {
                 self.commit(jobs);
             }
+            match next {
+                Next::Go | Next::Between(Message::Commit(_)) => {}
+                Next::Between(Message::Move { moving, answer }) => drop(answer.send(self.move_all(&moving))),
+                Next::Between(Message::Roll { behind, answer }) => drop(answer.send(self.roll(behind))),
+                Next::Between(Message::Close(answer)) => {
+                    closing = answer;
+                    break;
+                }
+            }
         }
+        // The keeper may be waiting for an answer: it gets none any more.
+        drop(queue);
         let result = self.finish();
         if let Some(answer) = closing {
             let _ = answer.send(result);
@@ -100,74 +124,94 @@ impl Writer {
             // Whoever asked may have gone; the write stands.
             let _ = job.answer.send(answer);
         }
+        self.ring();
     }
 
-    /// Makes sure there is a database and room for the group.
+    /// Lets the keeper know when there is something to do.
+    fn ring(&self) {
+        let much = self.live.beside(|parts| parts.recent.bytes() >= self.recent_bytes);
+        if much || wasteful(&self.live, self.disk_bytes_max) {
+            self.bell.ring();
+        }
+    }
+
+    /// Makes sure there is room for the group: in memory, in the segment, on the disk.
     fn prepare(&mut self) -> Result<Room, StoreError> {
         if let Some(error) = &self.fatal {
             return Err(error.clone());
         }
-        if self.down {
-            self.reopen()?;
+        let mut room = Room::Enough;
+        let (recent, merging) = self.live.beside(|parts| (parts.recent.bytes(), parts.merging.is_some()));
+        if recent >= self.recent_bytes && merging && self.bell.wait_for_round().is_err() {
+            let much = recent >= self.recent_bytes * STUCK_TIMES;
+            room = if much { Room::None } else { Room::RemovalsOnly };
         }
-        self.live.with("take room on the disk", |engine| space::take(engine.log()).map_err(EngineError::Io))
+        if self.appender.is_full() {
+            // On a full disk the segment at hand goes on.
+            if let Err(error) = self.begin_segment() {
+                tracing::debug!(%error, "no new segment yet");
+            }
+        }
+        let taken = space::take(self.appender.file(), space::LOG);
+        let taken =
+            taken.map_err(|error| self.live.failed("take room on the disk", &EngineError::Io(error)))?;
+        Ok(room.min(taken))
     }
 
-    fn write(&mut self, jobs: &[Job], room: Room) -> Vec<Result<(), StoreError>> {
-        let before = self.counters.transactions;
-        let mut planned = Vec::with_capacity(jobs.len());
-        let applied = self.apply(jobs, room, &mut planned);
-        let durable = applied.and_then(|()| match self.counters.transactions {
-            now if now == before => Ok(()),
-            _ => self.make_durable(),
-        });
-        match durable {
-            Ok(()) => {
-                self.mark.set(self.counters.transactions);
-                planned.into_iter().map(Planned::done).collect()
-            }
-            Err(error) => {
-                planned.resize_with(jobs.len(), || Planned::Number(u64::MAX));
-                self.recover(&error, planned)
-            }
+    fn begin_segment(&mut self) -> Result<(), StoreError> {
+        let next = Appender::begin(&self.live.log);
+        let next = next.map_err(|error| self.live.failed("begin a segment", &EngineError::Io(error)))?;
+        // Gives back the room taken beyond its end.
+        if let Err(error) = self.appender.file().set_len(self.appender.position().offset) {
+            tracing::debug!(%error, "giving back the room of a finished segment");
         }
-    }
-
-    /// Plans the jobs into batches and applies them. Jobs after a failed batch are left out of `planned`.
-    fn apply(&mut self, jobs: &[Job], room: Room, planned: &mut Vec<Planned>) -> Result<(), StoreError> {
-        let tree = self.live.with("write", |engine| Ok(engine.tree().clone()))?;
-        let mut draft = Draft::new(&tree, self.counters);
-        for job in jobs {
-            match self.plan(&mut draft, &job.transaction, room) {
-                Ok(()) => {
-                    if draft.settled_len() > 0 && draft.settled_len() + draft.current_len() > BATCH_ENTRIES {
-                        self.live.apply(draft.take_batch())?;
-                    }
-                    draft.keep();
-                    planned.push(Planned::Number(draft.counters.transactions));
-                }
-                Err(error) => {
-                    draft.discard();
-                    planned.push(Planned::Refused(error));
-                }
-            }
-        }
-        if draft.settled_len() > 0 {
-            self.live.apply(draft.take_batch())?;
-        }
-        self.counters = draft.counters;
+        self.appender = next;
         Ok(())
     }
 
-    fn plan(&self, draft: &mut Draft<'_>, transaction: &Transaction, room: Room) -> Result<(), StoreError> {
-        match guarded(|| Ok(plan(draft, transaction, self.quota_bytes))) {
-            Ok(Ok(())) => {}
-            Ok(Err(PlanError::Refused(error))) => return Err(error),
-            Ok(Err(PlanError::Read(ReadError::Damaged))) => return Err(self.live.damaged("record")),
-            Ok(Err(PlanError::Read(ReadError::Sled(error)))) => {
-                return Err(self.live.failed("read", &error.into()));
+    fn roll(&mut self, behind: u64) -> Result<(), StoreError> {
+        if self.appender.position().segment > behind {
+            return Ok(());
+        }
+        self.begin_segment()?;
+        // Something must be in it, for a checkpoint to lie in it.
+        self.append_and_apply(Drafted::default_at(self.counters))
+    }
+
+    fn write(&mut self, jobs: &[Job], room: Room) -> Vec<Result<(), StoreError>> {
+        let mut answers = Vec::with_capacity(jobs.len());
+        let drafted = self.live.look(|view| {
+            let mut draft = Draft::new(view, self.counters);
+            for job in jobs {
+                let planned = self.plan(&mut draft, &job.transaction, room);
+                match &planned {
+                    Ok(()) => draft.keep(),
+                    Err(_) => draft.discard(),
+                }
+                answers.push(planned);
             }
-            Err(error) => return Err(self.live.failed("read", &error)),
+            draft.finish()
+        });
+        let drafted = match drafted {
+            Ok(Ok(drafted)) => drafted,
+            Ok(Err(error)) => return vec![Err(self.live.unreadable("record", error)); jobs.len()],
+            Err(error) => return vec![Err(error); jobs.len()],
+        };
+        if drafted.writes.is_empty() {
+            return answers;
+        }
+        if let Err(error) = self.append_and_apply(drafted) {
+            return answers.into_iter().map(|answer| answer.and(Err(error.clone()))).collect();
+        }
+        self.mark.set(self.counters.transactions);
+        answers
+    }
+
+    fn plan(&self, draft: &mut Draft<'_>, transaction: &Transaction, room: Room) -> Result<(), StoreError> {
+        match plan(draft, transaction, self.quota_bytes) {
+            Ok(()) => {}
+            Err(PlanError::Refused(error)) => return Err(error),
+            Err(PlanError::Read(error)) => return Err(self.live.unreadable("record", error)),
         }
         let grows = draft.counters.live_bytes() > draft.counters_before().live_bytes();
         if room == Room::None || (grows && room == Room::RemovalsOnly) {
@@ -176,110 +220,89 @@ impl Writer {
         Ok(())
     }
 
+    /// Appends a group, makes it durable, then visible. With an error nothing of it is there: what could not be written is
+    /// cut off. Only after a failed sync may the next opening find it.
+    fn append_and_apply(&mut self, drafted: Drafted) -> Result<(), StoreError> {
+        let head = GroupHead { transactions: drafted.counters.transactions, closed: false };
+        let stored = self.appender.append(head, &drafted.writes);
+        let stored = stored.map_err(|error| self.live.failed("write", &EngineError::Io(error)))?;
+        self.make_durable()?;
+        let writes = drafted.writes.into_iter().zip(stored).map(|((key, _), stored)| (key, stored)).collect();
+        self.counters = drafted.counters;
+        self.live.apply(Applied { writes, formers: drafted.formers, end: self.appender.position() });
+        Ok(())
+    }
+
     /// The one place where data become durable.
     fn make_durable(&mut self) -> Result<(), StoreError> {
-        let sync = Arc::clone(&self.sync);
-        let synced = self.live.with("write", |engine| {
-            engine.flush()?;
-            Ok(sync(engine.log()))
-        })?;
+        let synced = (self.sync)(self.appender.file());
         self.progress.syncs.fetch_add(1, Ordering::Relaxed);
         synced.map_err(|error| {
-            let path = self.live.dir().join(SLED_DIR).join(SLED_LOG);
-            let error = StoreError::SyncFailed { path, detail: error.to_string() };
+            let error = StoreError::SyncFailed { path: self.appender.path(), detail: error.to_string() };
             self.fatal = Some(error.clone());
             error
         })
     }
 
-    /// After a failure: opens the log again and answers by what is in it. A transaction that is there has been synced
-    /// by then and counts; of the others nothing is there. Only if the log cannot be opened now (`error` is answered to
-    /// all) may a later opening show transactions of this group that were answered with an error.
-    fn recover(&mut self, error: &StoreError, planned: Vec<Planned>) -> Vec<Result<(), StoreError>> {
-        tracing::warn!(%error, "a write failed");
-        let acknowledged = if self.fatal.is_some() {
-            0
-        } else {
-            self.down = true;
-            self.reopen().map_or(0, |()| self.counters.transactions)
-        };
-        let answer = |planned| match planned {
-            Planned::Number(number) if number > acknowledged => Err(error.clone()),
-            planned => planned.done(),
-        };
-        planned.into_iter().map(answer).collect()
-    }
-
-    /// Drops sled's instance, which does nothing any more after a failed write, and opens its log again.
-    fn reopen(&mut self) -> Result<(), StoreError> {
-        let reason = StoreError::Engine {
-            action: "go on",
-            dir: self.live.dir().to_path_buf(),
-            detail: "it failed to write and is opened again with the next transaction".into(),
-        };
-        if let Err(error) = self.live.shut(reason) {
-            tracing::debug!(?error, "closing the failed database");
+    /// Writes values again, with the keys that follow from them, so that the log without their segment still has all.
+    fn move_all(&mut self, moving: &[(Vec<u8>, Stored)]) -> Result<(), StoreError> {
+        if self.prepare()? == Room::None {
+            return Err(StoreError::DiskFull { dir: self.live.dir().to_path_buf() });
         }
-        let opened = Engine::open(&self.live.dir().join(SLED_DIR), self.cache_bytes);
-        let engine = opened.map_err(|error| self.live.failed("open again", &error))?;
-        let read = guarded(|| Ok(value::get(engine.tree(), &COUNTERS)?));
-        let counters = read.map_err(|error| self.live.failed("open again", &error))?;
-        let counters = match counters {
-            Some(stored) => stored.ok().and_then(|bytes| Counters::from_bytes(&bytes)),
-            None => Some(Counters::default()),
-        };
-        let counters = counters.ok_or_else(|| self.live.damaged("counter"))?;
-        (self.sync)(engine.log()).map_err(|error| self.live.failed("open again", &EngineError::Io(error)))?;
-        self.live.resume(engine);
-        self.counters = counters;
-        self.down = false;
-        tracing::info!("the database is open again");
-        Ok(())
+        let drafted = self.live.read("record", |view| {
+            let mut draft = Draft::new(view, self.counters);
+            for (key, stored) in moving {
+                if draft.move_value(key, stored)? && matches!(key.first(), Some(&(ENTRY | TOMBSTONE))) {
+                    let value = draft.value(key)?.unwrap_or_default();
+                    derived_keys(key, &value)
+                        .ok_or(ReadError::Damaged)?
+                        .into_iter()
+                        .for_each(|key| draft.put_index(key));
+                }
+            }
+            draft.keep();
+            draft.finish()
+        })?;
+        self.append_and_apply(drafted)
     }
 
-    /// Notes that everything is written, then lets go of the database.
+    /// Notes that everything is written.
     fn finish(&mut self) -> Result<(), StoreError> {
-        let noted = if self.fatal.is_some() || self.down || self.live.damage_seen() {
-            Ok(())
-        } else {
-            let mut batch = Batch::default();
-            for (key, bytes) in value::encode(&CLEAN, &[]) {
-                batch.insert(key, bytes);
-            }
-            self.live.apply(batch).and_then(|()| self.make_durable())
-        };
-        let shut = self.live.shut(StoreError::Closed);
+        self.bell.stop();
+        if let Some(keeper) = self.keeper.take()
+            && keeper.join().is_err()
+        {
+            tracing::error!("the store's keeper panicked");
+        }
+        let noted = if self.fatal.is_some() || self.live.damage_seen() { Ok(()) } else { self.note_closed() };
+        let before = self.live.change(|parts| std::mem::replace(&mut parts.engine, Err(StoreError::Closed)));
+        let shut = before.map_or(Ok(()), |engine| engine.close());
         noted.and(shut.map_err(|error| self.live.failed("close", &error)))
     }
-}
 
-impl Planned {
-    fn done(self) -> Result<(), StoreError> {
-        match self {
-            Self::Refused(error) => Err(error),
-            Self::Number(_) => Ok(()),
-        }
+    fn note_closed(&mut self) -> Result<(), StoreError> {
+        let head = GroupHead { transactions: self.counters.transactions, closed: true };
+        let noted = self.appender.append(head, &[]);
+        noted.map_err(|error| self.live.failed("write", &EngineError::Io(error)))?;
+        self.make_durable()
     }
 }
 
-/// Takes what has arrived, up to a group.
-fn gather(
-    first: Message,
-    queue: &Receiver<Message>,
-) -> (Vec<Job>, Option<SyncSender<Result<(), StoreError>>>) {
+/// Takes what has arrived, up to a group, and what else must be done after it.
+fn gather(first: Message, queue: &Receiver<Message>) -> (Vec<Job>, Next) {
     let mut jobs: Vec<Job> = Vec::new();
     let mut bytes = 0;
     let mut next = Some(first);
     while let Some(message) = next {
         match message {
-            Message::Close(answer) => return (jobs, Some(answer)),
             Message::Commit(job) => {
                 bytes += job.bytes;
                 jobs.push(job);
             }
+            other => return (jobs, Next::Between(other)),
         }
         let full = jobs.len() >= GROUP_TRANSACTIONS_MAX || bytes >= GROUP_BYTES_MAX;
         next = if full { None } else { queue.try_recv().ok() };
     }
-    (jobs, None)
+    (jobs, Next::Go)
 }

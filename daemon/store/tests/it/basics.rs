@@ -74,7 +74,7 @@ fn two_handles_are_refused_with_a_remedy() {
 fn records_page_in_the_order_of_their_keys() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
-    // Keys that are prefixes of each other, and values that need more than one entry in sled.
+    // Keys that are prefixes of each other, and values that only the log has.
     let keys: [&[u8]; 6] = [b"", b"a", b"a\0", b"a\0\0", b"a\x01", b"b"];
     let long = vec![5; 20_000];
     store.commit_blocking(Transaction::of_records(keys.map(|key| record(key, &long)).to_vec())).unwrap();
@@ -266,32 +266,6 @@ fn after_a_failed_sync_nothing_is_acknowledged_until_reopened() {
     assert!(!report.closed_cleanly && report.lost_transactions == 0, "{report}");
     assert!(store.bundle(&first.id()).unwrap().is_some());
     store.commit_blocking(put(&mint.small(), 4)).unwrap();
-}
-
-#[test]
-fn large_bundles_and_records_never_leave_the_log() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, _) = open(dir.path());
-    let mut mint = Mint::new(9);
-    let mut held = Vec::new();
-    for number in 0..60 {
-        let bundle = mint.large();
-        let mut transaction = put(&bundle, number);
-        transaction.records.push(record(&number.to_be_bytes(), &vec![1; 60_000]));
-        store.commit_blocking(transaction).unwrap();
-        held.push(bundle.id());
-        if number % 3 == 0 {
-            let id = held.remove(0);
-            let remove = StoreOp::Remove { id, reason: RemovalReason::Evicted };
-            store.commit_blocking(Transaction::of_ops(vec![remove])).unwrap();
-        }
-    }
-    for id in &held {
-        assert!(store.bundle(id).unwrap().is_some());
-    }
-    store.close().unwrap();
-    // sled never syncs what it puts there.
-    assert_eq!(std::fs::read_dir(dir.path().join("sled/blobs")).unwrap().count(), 0);
 }
 
 /// Polling an answer by hand, without a runtime.

@@ -2,19 +2,29 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pigeon_bundle::BundleId;
 use pigeon_core::{Catalog, StoreOp};
 use pigeon_store::{RecordOp, RecoveryReport, Store, StoreError, StoreOptions, Table};
 use tempfile::TempDir;
 
-use crate::support::{Mint, Numbers, agree, copy_dir, node, open, put, seed, wait_until};
+use crate::support::{Mint, Numbers, agree, copy_dir, node, open, put, seed};
+
+/// So little memory that much of what was written is in the index already.
+fn frugal() -> StoreOptions {
+    StoreOptions { cache_bytes: 0, ..StoreOptions::default() }
+}
+
+/// The only segment of the log.
+fn segment(dir: &Path) -> PathBuf {
+    dir.join("log/0000000000000001")
+}
 
 /// A store's directory as a crash leaves it, with the ids acknowledged, one transaction each.
 fn crashed(mint: &mut Mint, bundles: u64) -> (TempDir, Vec<BundleId>) {
     let (dir, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (store, _) = open(dir.path());
+    let (store, _) = Store::open(dir.path(), frugal()).unwrap();
     let mut ids = Vec::new();
     for number in 0..bundles {
         let content = [50, 500, 5_000, 50_000][number as usize % 4];
@@ -63,13 +73,13 @@ fn a_log_that_lost_its_end_opens_and_says_so() {
     let seed = seed("torn tail");
     let mut mint = Mint::new(seed);
     let (image, ids) = crashed(&mut mint, 60);
-    let length = std::fs::metadata(image.path().join("sled/db")).unwrap().len();
+    let length = std::fs::metadata(segment(image.path())).unwrap().len();
     let mut lost = 0;
     for round in 0..25 {
         let dir = tempfile::tempdir().unwrap();
         copy_dir(image.path(), dir.path());
         let cut = if round == 0 { 0 } else { mint.numbers.below(length) };
-        let log = OpenOptions::new().write(true).open(dir.path().join("sled/db")).unwrap();
+        let log = OpenOptions::new().write(true).open(segment(dir.path())).unwrap();
         log.set_len(cut).unwrap();
         let (store, report) = open(dir.path());
         let what = format!("cut at {cut} of {length}");
@@ -106,15 +116,16 @@ fn corrupted_bytes_never_take_the_process_down() {
 
 /// Spoils one file of a copy; says how.
 fn corrupt(dir: &Path, round: u64, numbers: &mut Numbers) -> String {
-    let sled = dir.join("sled");
-    let snapshot = std::fs::read_dir(&sled).unwrap().map(|entry| entry.unwrap().path());
+    let index = dir.join("index.1");
+    let snapshot = std::fs::read_dir(&index).unwrap().map(|entry| entry.unwrap().path());
     let snapshot =
         snapshot.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("snap")).last();
     let path = match round % 8 {
-        0 => sled.join("conf"),
-        1 => snapshot.unwrap_or_else(|| sled.join("conf")),
+        0 => index.join("conf"),
+        1 => snapshot.unwrap_or_else(|| index.join("conf")),
         2 => dir.join("acknowledged"),
-        _ => sled.join("db"),
+        3 | 4 => index.join("db"),
+        _ => segment(dir),
     };
     let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
     let length = file.metadata().unwrap().len();
@@ -133,51 +144,43 @@ fn corrupt(dir: &Path, round: u64, numbers: &mut Numbers) -> String {
     text
 }
 
-/// Changes single entries behind the store's back.
-fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
-    // sled's threads may hold its lock a moment longer than the store that used it.
-    let mut opened = None;
-    wait_until(|| {
-        opened = sled::Config::new().path(dir.join("sled")).flush_every_ms(None).open().ok();
-        opened.is_some()
-    });
-    let db = opened.unwrap();
-    change(&db);
-    db.flush().unwrap();
+type Change = (Vec<u8>, Option<Vec<u8>>);
+
+fn with(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+    [&[kind], parts.concat().as_slice()].concat()
 }
 
-fn first_key(db: &sled::Db, kind: u8) -> sled::IVec {
-    db.scan_prefix([kind]).keys().next().unwrap().unwrap()
+/// The keys that follow from one bundle, one tombstone and one giver of a store, by the names of their indexes.
+fn derived(store: &Store, id: &BundleId) -> Vec<(Vec<u8>, &'static str)> {
+    let bundle = store.bundle(id).unwrap().unwrap();
+    let giver = store.page(None, usize::MAX).unwrap().into_iter().find_map(|(_, entry)| entry.giver).unwrap();
+    let dead = store.expiring_tombstones(u64::MAX, 1).unwrap()[0];
+    vec![
+        (with(0x10, &[&giver.0]), "giver"),
+        (with(0x11, &[&bundle.tag().0, &id.0]), "tag"),
+        (with(0x12, &[&bundle.commitment().0, &id.0]), "commitment"),
+        (with(0x13, &[&bundle.expires_s().to_be_bytes(), &id.0]), "expiry"),
+        // The first tombstone of `crashed` expires at 0.
+        (with(0x14, &[&[0; 8], &dead.0]), "tombstone expiry"),
+    ]
 }
-
-type Change = fn(&sled::Db);
 
 #[test]
 fn derived_keys_that_disagree_are_made_anew() {
     let mut mint = Mint::new(11);
     let (image, ids) = crashed(&mut mint, 12);
-    open(image.path()).0.close().unwrap();
-    let lost: [(u8, &str); 5] =
-        [(0x10, "giver"), (0x11, "tag"), (0x12, "commitment"), (0x13, "expiry"), (0x14, "tombstone expiry")];
-    for (kind, name) in lost {
-        let changes: [Change; 2] = [
-            |db| drop(db.remove(first_key(db, db.get([0xfe]).unwrap().unwrap()[0])).unwrap()),
-            |db| {
-                let kind = db.get([0xfe]).unwrap().unwrap()[0];
-                let mut key = first_key(db, kind).to_vec();
-                let value = db.get(&key).unwrap().unwrap();
-                *key.last_mut().unwrap() ^= 1;
-                db.insert(key, value).unwrap();
-            },
-        ];
+    let (store, _) = open(image.path());
+    let keys = derived(&store, &ids[1]);
+    store.close().unwrap();
+    for (key, name) in keys {
+        let mut other = key.clone();
+        *other.last_mut().unwrap() ^= 1;
+        let changes: [Change; 2] =
+            [(key, None), (other, Some(vec![0; if name == "giver" { 16 } else { 0 }]))];
         for change in changes {
             let dir = tempfile::tempdir().unwrap();
             copy_dir(image.path(), dir.path());
-            tamper(dir.path(), |db| {
-                db.insert([0xfe], vec![kind]).unwrap();
-                change(db);
-                db.remove([0xfe]).unwrap();
-            });
+            Store::write_raw(dir.path(), vec![change]).unwrap();
             let (store, report) = open(dir.path());
             assert!(report.repairs.iter().any(|repair| repair.contains(name)), "{name}: {report}");
             assert_eq!(agree(&store).len(), ids.len());
@@ -190,31 +193,23 @@ fn derived_keys_that_disagree_are_made_anew() {
 fn damaged_records_are_dropped_and_counted_and_kept_aside() {
     let mut mint = Mint::new(12);
     let (image, ids) = crashed(&mut mint, 12);
-    let flips: [(u8, &str); 6] = [
-        (0x20, "1 bundles were dropped: their entry"),
-        (0x21, "1 lists of takers"),
-        (0x22, "1 damaged tombstones"),
-        (0x30, "1 damaged records"),
-        (0x40, "1 bundles were dropped: their bytes"),
-        (0x50, "bundles were dropped: their bytes"),
+    let (store, _) = open(image.path());
+    let dead = store.tombstones(None, 1).unwrap()[0].0;
+    store.close().unwrap();
+    let changes: [(Vec<u8>, &str); 4] = [
+        (with(0x20, &[&ids[2].0]), "1 bundles were dropped: their entry"),
+        (with(0x21, &[&ids[2].0]), "1 lists of takers"),
+        (with(0x22, &[&dead.0]), "1 damaged tombstones"),
+        (with(0x40, &[&ids[2].0]), "1 bundles were dropped: their bytes"),
     ];
-    for (kind, text) in flips {
-        let dir = tempfile::tempdir().unwrap();
+    for (key, text) in changes {
+        let (dir, kind) = (tempfile::tempdir().unwrap(), key[0]);
         copy_dir(image.path(), dir.path());
-        tamper(dir.path(), |db| {
-            // Of the long values take a body's chunk, not a record's.
-            let key = match kind {
-                0x50 => db.scan_prefix([0x50, 0, 33, 0x40]).keys().next().unwrap().unwrap(),
-                kind => first_key(db, kind),
-            };
-            let mut value = db.get(&key).unwrap().unwrap().to_vec();
-            *value.last_mut().unwrap() ^= 1;
-            db.insert(key, value).unwrap();
-        });
+        Store::write_raw(dir.path(), vec![(key, Some(vec![9; 700]))]).unwrap();
         let (store, report) = open(dir.path());
         assert!(report.to_string().contains(text), "{kind:#x}: {report}");
         let there = agree(&store).len();
-        assert_eq!(there, if matches!(kind, 0x20 | 0x40 | 0x50) { ids.len() - 1 } else { ids.len() });
+        assert_eq!(there, if matches!(kind, 0x20 | 0x40) { ids.len() - 1 } else { ids.len() });
         let aside = std::fs::read_dir(dir.path()).unwrap().filter(|entry| {
             entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("records.damaged-")
         });
@@ -226,13 +221,15 @@ fn damaged_records_are_dropped_and_counted_and_kept_aside() {
 #[test]
 fn damage_met_while_running_is_an_error_and_the_next_opening_repairs_it() {
     let mut mint = Mint::new(13);
-    let (image, ids) = crashed(&mut mint, 12);
-    open(image.path()).0.close().unwrap();
-    // Closed cleanly: the next opening does not read bodies, so this one is met later.
-    tamper(image.path(), |db| {
-        let key = [&[0x40], ids[3].0.as_slice()].concat();
-        db.insert(key, vec![1, 2, 3]).unwrap();
-    });
+    let (image, ids) = crashed(&mut mint, 80);
+    let (store, _) = open(image.path());
+    let bundle = store.bundle(&ids[3]).unwrap().unwrap();
+    store.close().unwrap();
+    // The index has the first ones already: a clean opening does not read their bytes, so this is met later.
+    let log = std::fs::read(segment(image.path())).unwrap();
+    let at = log.windows(64).position(|window| window == &bundle.as_bytes()[100..164]).unwrap();
+    let file = OpenOptions::new().write(true).open(segment(image.path())).unwrap();
+    file.write_all_at(&[log[at] ^ 1], at as u64).unwrap();
     let (store, report) = open(image.path());
     assert!(report.is_healthy(), "{report}");
     assert!(store.bundle(&ids[3]).unwrap_err().to_string().contains("restart"));
@@ -248,25 +245,43 @@ fn damage_met_while_running_is_an_error_and_the_next_opening_repairs_it() {
 fn a_newer_schema_is_refused_untouched() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).0.close().unwrap();
-    // What a later program would write: the same value layout with a higher number.
-    tamper(dir.path(), |db| {
-        let mut value = db.get([0, b'v']).unwrap().unwrap().to_vec();
-        let end = value.len();
-        value[end - 1] = 9;
-        let checksum = {
-            let mut hasher = crc32fast::Hasher::new();
-            hasher.update(&2_u32.to_be_bytes());
-            hasher.update(&[0, b'v']);
-            hasher.update(&4_u32.to_be_bytes());
-            hasher.update(&value[9..]);
-            hasher.finalize()
-        };
-        value[1..5].copy_from_slice(&checksum.to_be_bytes());
-        db.insert([0, b'v'], value).unwrap();
-    });
-    let error = Store::open(dir.path(), StoreOptions::default()).err().unwrap();
-    assert!(error.to_string().contains("schema 9"), "{error}");
-    // Nothing was set aside, and the directory is free again.
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
-    assert!(matches!(Store::open(dir.path(), StoreOptions::default()), Err(StoreError::NewerSchema { .. })));
+    // What a later program would begin its segments with.
+    std::fs::write(dir.path().join("log/0000000000000009"), b"CPseg009\0\0\0\0\0\0\0\x09and more").unwrap();
+    for _ in 0..2 {
+        let error = Store::open(dir.path(), StoreOptions::default()).err().unwrap();
+        assert!(matches!(error, StoreError::NewerSchema { .. }), "{error}");
+        assert!(error.to_string().contains("schema 9"), "{error}");
+    }
+    // Nothing was set aside or made.
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4);
+    assert_eq!(std::fs::read_dir(dir.path().join("log")).unwrap().count(), 2);
+}
+
+/// The index is thrown away, spoilt or too old: the log has everything.
+#[test]
+fn a_lost_or_spoilt_index_is_made_anew_from_the_log() {
+    let mut mint = Mint::new(14);
+    let (image, ids) = crashed(&mut mint, 80);
+    let ways: [(&str, fn(&Path)); 3] = [
+        ("missing", |dir| std::fs::remove_dir_all(dir.join("index.1")).unwrap()),
+        ("open", |dir| {
+            let db = OpenOptions::new().write(true).open(dir.join("index.1/db")).unwrap();
+            let length = db.metadata().unwrap().len() as usize;
+            db.write_all_at(&vec![0x55; length], 0).unwrap();
+        }),
+        ("older", |dir| {
+            let db = OpenOptions::new().write(true).open(dir.join("index.1/db")).unwrap();
+            db.set_len(0).unwrap();
+        }),
+    ];
+    for (what, spoil) in ways {
+        let dir = tempfile::tempdir().unwrap();
+        copy_dir(image.path(), dir.path());
+        spoil(dir.path());
+        let (store, report) = open(dir.path());
+        eprintln!("{what}: {report}");
+        assert!(report.is_healthy(), "{what}: {report}");
+        assert_eq!(agree(&store).len(), ids.len(), "{what}");
+        reopen_healthy(dir.path(), store, what);
+    }
 }

@@ -15,5 +15,6 @@ mod damage;
 mod full_disk;
 mod load;
 mod powercut;
+mod schemas;
 mod seal;
 mod support;

@@ -9,9 +9,11 @@ use std::path::Path;
 
 use self::disk::Disk;
 use self::recording::{Event, Recorder, What};
+use pigeon_store::{Store, StoreOptions};
+
 use crate::child;
 use crate::load::{self, Told};
-use crate::support::{Mint, Numbers, open, seed};
+use crate::support::{Mint, Numbers, seed};
 
 /// Cuts of `make test`; `PIGEON_POWER_CUTS` names more.
 const CUTS: usize = 100;
@@ -29,6 +31,11 @@ fn told_file(root: &Path) -> File {
     OpenOptions::new().append(true).create(true).open(root.join(TOLD)).unwrap()
 }
 
+/// So little of everything that index and log are worked over all the time.
+fn frugal() -> StoreOptions {
+    StoreOptions { cache_bytes: 0, segment_bytes: 256 << 10, ..StoreOptions::default() }
+}
+
 /// Opens, works, and closes if the seed is even; else it ends as if it had been killed.
 #[test]
 #[ignore = "runs as a recorded child of the test below"]
@@ -36,7 +43,7 @@ fn store_under_load() {
     let Some(root) = std::env::var_os(child::DIR) else { return };
     let root = Path::new(&root);
     let seed: u64 = std::env::var("PIGEON_TEST_SEED").unwrap().parse().unwrap();
-    let (store, report) = open(&root.join(STORE));
+    let (store, report) = Store::open(&root.join(STORE), frugal()).unwrap();
     assert!(report.is_healthy(), "{report}");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(load::commit(&store, &mut Mint::new(seed), TRANSACTIONS, told_file(root)));
@@ -125,7 +132,7 @@ fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
         let image = tempfile::tempdir().unwrap();
         disk.write_cut(image.path(), &mut fates);
         let what = format!("cut at event {moment} of {}, seed {seed}", events.len());
-        let (store, report) = open(&image.path().join(STORE));
+        let (store, report) = Store::open(&image.path().join(STORE), frugal()).unwrap();
         assert!(report.is_healthy(), "{what}: {report}");
         let mut told = Told::default();
         for line in lines.lines() {

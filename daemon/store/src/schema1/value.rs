@@ -1,4 +1,4 @@
-//! How a value lies in sled: version, checksum, length, then the bytes in chunks.
+//! How schema 1 had a value in sled: version, checksum, length, then the bytes in chunks.
 //!
 //! The head, at the value's own key: version (u8), CRC-32 (u32), length (u32), at most [`CHUNK`] bytes. What is
 //! longer continues at [`more_key`] 1, 2, … without a header. The checksum is over key, length and the whole
@@ -6,28 +6,28 @@
 
 use sled::Tree;
 
-use crate::layout::{CHUNK, more_key};
+use super::{CHUNK, more_key};
 
 /// First byte of every head.
 const VERSION: u8 = 1;
 /// Version, checksum, length.
 const HEAD_LENGTH: usize = 9;
 /// Longest value in bytes.
-pub(crate) const VALUE_MAX: usize = 1 << 20;
+const VALUE_MAX: usize = 1 << 20;
 
 /// Why bytes are no value of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NotAValue;
+pub(super) struct NotAValue;
 
 /// The start of a stored value.
-pub(crate) struct Head<'a> {
+pub(super) struct Head<'a> {
     checksum: u32,
     length: usize,
     first: &'a [u8],
 }
 
 impl<'a> Head<'a> {
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, NotAValue> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, NotAValue> {
         let (head, first) = bytes.split_first_chunk::<HEAD_LENGTH>().ok_or(NotAValue)?;
         let [version, c0, c1, c2, c3, l0, l1, l2, l3] = *head;
         let length = usize::try_from(u32::from_be_bytes([l0, l1, l2, l3])).map_err(|_| NotAValue)?;
@@ -37,18 +37,13 @@ impl<'a> Head<'a> {
         Ok(Self { checksum: u32::from_be_bytes([c0, c1, c2, c3]), length, first })
     }
 
-    /// Bytes of the whole value.
-    pub(crate) fn length(&self) -> usize {
-        self.length
-    }
-
     /// Entries of kind `MORE` that belong to it.
-    pub(crate) fn further_chunks(&self) -> u8 {
+    pub(super) fn further_chunks(&self) -> u8 {
         further_chunks(self.length)
     }
 
     /// The whole value, with the other chunks from `get`.
-    pub(crate) fn complete<E>(
+    pub(super) fn complete<E>(
         &self,
         key: &[u8],
         mut get: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>,
@@ -67,7 +62,7 @@ impl<'a> Head<'a> {
 }
 
 /// Number of entries beside the head for a value of that length.
-pub(crate) fn further_chunks(length: usize) -> u8 {
+pub(super) fn further_chunks(length: usize) -> u8 {
     // VALUE_MAX / CHUNK is 171.
     u8::try_from(length.saturating_sub(1) / CHUNK).unwrap_or(u8::MAX)
 }
@@ -85,27 +80,8 @@ fn length_of(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
-/// The entries of a value, head first. The caller has checked it against [`VALUE_MAX`].
-pub(crate) fn encode(key: &[u8], value: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let (first, mut rest) = value.split_at(value.len().min(CHUNK));
-    let mut head = Vec::with_capacity(HEAD_LENGTH + first.len());
-    head.push(VERSION);
-    head.extend_from_slice(&checksum(key, value).to_be_bytes());
-    head.extend_from_slice(&length_of(value).to_be_bytes());
-    head.extend_from_slice(first);
-    let mut entries = vec![(key.to_vec(), head)];
-    let mut number = 1;
-    while !rest.is_empty() {
-        let (chunk, tail) = rest.split_at(rest.len().min(CHUNK));
-        entries.push((more_key(key, number), chunk.to_vec()));
-        number += 1;
-        rest = tail;
-    }
-    entries
-}
-
 /// A value, given what is stored at its key.
-pub(crate) fn complete(tree: &Tree, key: &[u8], head: &[u8]) -> sled::Result<Result<Vec<u8>, NotAValue>> {
+pub(super) fn complete(tree: &Tree, key: &[u8], head: &[u8]) -> sled::Result<Result<Vec<u8>, NotAValue>> {
     match Head::parse(head) {
         Ok(head) => head.complete(key, |key| Ok(tree.get(key)?.map(|chunk| chunk.to_vec()))),
         Err(wrong) => Ok(Err(wrong)),
@@ -113,7 +89,7 @@ pub(crate) fn complete(tree: &Tree, key: &[u8], head: &[u8]) -> sled::Result<Res
 }
 
 /// The value at a key.
-pub(crate) fn get(tree: &Tree, key: &[u8]) -> sled::Result<Option<Result<Vec<u8>, NotAValue>>> {
+pub(super) fn get(tree: &Tree, key: &[u8]) -> sled::Result<Option<Result<Vec<u8>, NotAValue>>> {
     match tree.get(key)? {
         Some(head) => complete(tree, key, &head).map(Some),
         None => Ok(None),
@@ -127,6 +103,25 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
+
+    /// The entries of a value, head first. The caller has checked it against [`VALUE_MAX`].
+    fn encode(key: &[u8], value: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let (first, mut rest) = value.split_at(value.len().min(CHUNK));
+        let mut head = Vec::with_capacity(HEAD_LENGTH + first.len());
+        head.push(VERSION);
+        head.extend_from_slice(&checksum(key, value).to_be_bytes());
+        head.extend_from_slice(&length_of(value).to_be_bytes());
+        head.extend_from_slice(first);
+        let mut entries = vec![(key.to_vec(), head)];
+        let mut number = 1;
+        while !rest.is_empty() {
+            let (chunk, tail) = rest.split_at(rest.len().min(CHUNK));
+            entries.push((more_key(key, number), chunk.to_vec()));
+            number += 1;
+            rest = tail;
+        }
+        entries
+    }
 
     fn read(entries: &BTreeMap<Vec<u8>, Vec<u8>>, key: &[u8]) -> Result<Vec<u8>, NotAValue> {
         let head = Head::parse(entries.get(key).ok_or(NotAValue)?)?;

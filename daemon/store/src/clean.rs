@@ -1,0 +1,77 @@
+//! Cleaning the log: the oldest segment goes, after what it holds alive was written again at the end.
+
+use std::fs;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use crate::checkpoint::checkpoint;
+use crate::error::StoreError;
+use crate::layout::is_index;
+use crate::live::Live;
+use crate::log::group::{SEGMENT_HEAD, group_at, next_group, records};
+use crate::log::place;
+use crate::stored::Stored;
+use crate::writer::Message;
+
+/// Bytes that are asked to be written again at a time: others' writes go between.
+const MOVE_BYTES: usize = 128 << 10;
+
+/// Lets go of the oldest segment. False if it cannot be now: it is the one being written.
+pub(crate) fn oldest(live: &Live, queue: &SyncSender<Message>) -> Result<bool, StoreError> {
+    let Some((number, used)) = live.log.segments().pop_first() else { return Ok(false) };
+    let checkpointed = || live.beside(|parts| parts.index.position.segment);
+    if number >= checkpointed() {
+        checkpoint(live)?;
+        if number >= checkpointed() {
+            // Nothing was written into a later segment yet.
+            return begin_next(queue, number)
+                .and_then(|()| checkpoint(live))
+                .map(|()| number < checkpointed());
+        }
+    }
+    if used.live > 0 {
+        move_all(live, queue, number)?;
+    }
+    // Whoever has found a place in it has read it before this lock is given.
+    let removed = live.change(|_| live.log.remove(number));
+    removed.map_err(|error| StoreError::file("remove", live.log.path(number), error))?;
+    Ok(true)
+}
+
+fn begin_next(queue: &SyncSender<Message>, behind: u64) -> Result<(), StoreError> {
+    let (answer, done) = sync_channel(1);
+    queue.send(Message::Roll { behind, answer }).map_err(|_| StoreError::Closed)?;
+    done.recv().unwrap_or(Err(StoreError::Closed))
+}
+
+fn move_all(live: &Live, queue: &SyncSender<Message>, number: u64) -> Result<(), StoreError> {
+    let path = live.log.path(number);
+    let bytes = fs::read(&path).map_err(|error| StoreError::file("read", &path, error))?;
+    let (mut at, mut moving, mut size) = (SEGMENT_HEAD, Vec::new(), 0);
+    while let Some(start) = next_group(&bytes, number, at) {
+        let Some(group) = group_at(&bytes, number, start) else { break };
+        at = group.records.end;
+        for (key, range) in records(&bytes, &group) {
+            let Some(range) = range.filter(|_| !is_index(key)) else { continue };
+            let offset = u64::try_from(range.start).unwrap_or(u64::MAX);
+            let stored = place(number, key, bytes.get(range).unwrap_or_default(), offset);
+            if live.read("record", |view| view.get(key))?.as_ref() == Some(&stored) {
+                size += key.len() + stored.length();
+                moving.push((key.to_vec(), stored));
+            }
+            if size >= MOVE_BYTES {
+                ask(queue, std::mem::take(&mut moving))?;
+                size = 0;
+            }
+        }
+    }
+    ask(queue, moving)
+}
+
+fn ask(queue: &SyncSender<Message>, moving: Vec<(Vec<u8>, Stored)>) -> Result<(), StoreError> {
+    if moving.is_empty() {
+        return Ok(());
+    }
+    let (answer, done) = sync_channel(1);
+    queue.send(Message::Move { moving, answer }).map_err(|_| StoreError::Closed)?;
+    done.recv().unwrap_or(Err(StoreError::Closed))
+}

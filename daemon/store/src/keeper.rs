@@ -1,0 +1,142 @@
+//! The thread that keeps house while the store is used: it merges what was written into the index, lets go of segments
+//! that hold nothing alive, and writes the index anew when its file holds far more than it has.
+
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::checkpoint::checkpoint;
+use crate::error::StoreError;
+use crate::live::Live;
+use crate::writer::Message;
+use crate::{clean, compact};
+
+/// The index's file may have this many times the bytes of its blocks, and
+const INDEX_TIMES: u64 = 4;
+/// the bytes of this many segments beside.
+const INDEX_BESIDE: u64 = 4;
+/// How long a writer waits for the keeper before it looks again.
+const WAIT: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Default)]
+struct Desk {
+    /// Something may have to be done.
+    wanted: bool,
+    working: bool,
+    stopping: bool,
+    /// Why the last round did not get through.
+    stuck: Option<StoreError>,
+}
+
+/// How the writer and the keeper talk.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    desk: Mutex<Desk>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for a round.
+    pub(crate) fn ring(&self) {
+        self.desk().wanted = true;
+        self.changed.notify_all();
+    }
+
+    /// Asks the keeper to end after what it is doing.
+    pub(crate) fn stop(&self) {
+        self.desk().stopping = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until a round has ended; `Err` if the last one did not get through.
+    pub(crate) fn wait_for_round(&self) -> Result<(), StoreError> {
+        let mut desk = self.desk();
+        while (desk.wanted || desk.working) && !desk.stopping {
+            let waited = self.changed.wait_timeout(desk, WAIT);
+            desk = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        desk.stuck.clone().map_or(Ok(()), Err)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.desk().stopping
+    }
+
+    /// Waits for a wish; false when it is time to end.
+    fn next(&self) -> bool {
+        let mut desk = self.desk();
+        while !desk.wanted && !desk.stopping {
+            desk = self.changed.wait(desk).unwrap_or_else(PoisonError::into_inner);
+        }
+        desk.wanted = false;
+        desk.working = !desk.stopping;
+        desk.working
+    }
+
+    fn done(&self, result: Result<(), StoreError>) {
+        let mut desk = self.desk();
+        desk.working = false;
+        desk.stuck = result.err();
+        self.changed.notify_all();
+    }
+}
+
+/// What the keeper works with.
+pub(crate) struct Keeper {
+    pub(crate) live: Arc<Live>,
+    pub(crate) bell: Arc<Bell>,
+    /// Where values to be written again are asked for.
+    pub(crate) queue: SyncSender<Message>,
+    pub(crate) recent_bytes: usize,
+    pub(crate) cache_bytes: u64,
+    /// Most bytes on the disk; above it dead bytes are not left lying.
+    pub(crate) disk_bytes_max: u64,
+}
+
+impl Keeper {
+    pub(crate) fn run(self) {
+        while self.bell.next() {
+            let result = self.round();
+            if let Err(error) = &result {
+                tracing::warn!(%error, "housekeeping of the store is put off");
+            }
+            self.bell.done(result);
+        }
+    }
+
+    fn round(&self) -> Result<(), StoreError> {
+        if self.live.beside(|parts| parts.recent.bytes() >= self.recent_bytes || parts.merging.is_some()) {
+            checkpoint(&self.live)?;
+        }
+        while wasteful(&self.live, self.disk_bytes_max) && !self.bell.is_stopping() {
+            if !clean::oldest(&self.live, &self.queue)? {
+                break;
+            }
+        }
+        if self.index_is_bloated() && !self.bell.is_stopping() {
+            compact::index(&self.live, self.cache_bytes)?;
+        }
+        Ok(())
+    }
+
+    fn index_is_bloated(&self) -> bool {
+        self.live.beside(|parts| {
+            let length = parts.engine.as_ref().ok().and_then(|engine| engine.log().metadata().ok());
+            length.is_some_and(|file| {
+                file.len() > parts.index.bytes * INDEX_TIMES + self.live.log.segment_bytes * INDEX_BESIDE
+            })
+        })
+    }
+}
+
+/// More than half of the log is dead, or some of it while the disk is wanted; a segment's worth at least.
+pub(crate) fn wasteful(live: &Live, disk_bytes_max: u64) -> bool {
+    let total = live.log.total();
+    let waste = total.length.saturating_sub(total.live);
+    let spare = if total.length > disk_bytes_max / 2 { total.live / 4 } else { total.live };
+    waste > spare.max(live.log.segment_bytes)
+}

@@ -1,0 +1,61 @@
+//! What was written since the last checkpoint, in memory: newer than the index, and in the log from its position on.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use crate::log::Position;
+use crate::stored::Stored;
+
+/// What an entry costs beside its bytes: the tree's node, two allocations.
+const ENTRY_BYTES: usize = 112;
+
+/// The newest values of some keys; `None` where the key is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    map: BTreeMap<Box<[u8]>, Option<Stored>>,
+    bytes: usize,
+    /// Everything in here lies before this place in the log.
+    pub(crate) end: Position,
+}
+
+impl Recent {
+    /// Nothing, up to a place in the log.
+    pub(crate) fn at(end: Position) -> Self {
+        Self { end, ..Self::default() }
+    }
+
+    /// The key's newest value, `Some(None)` where it is gone, `None` where nothing is known here.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Option<&Stored>> {
+        self.map.get(key).map(Option::as_ref)
+    }
+
+    pub(crate) fn put(&mut self, key: Vec<u8>, stored: Option<Stored>) {
+        let length = |stored: &Option<Stored>| match stored {
+            Some(Stored::Here { bytes, .. }) => bytes.len(),
+            _ => 0,
+        };
+        self.bytes += ENTRY_BYTES + key.len() + length(&stored);
+        let key_length = key.len();
+        if let Some(former) = self.map.insert(key.into(), stored) {
+            self.bytes = self.bytes.saturating_sub(ENTRY_BYTES + key_length + length(&former));
+        }
+    }
+
+    /// About how much memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// From a key on, in order.
+    pub(crate) fn range<'a>(
+        &'a self,
+        from: &[u8],
+    ) -> impl Iterator<Item = (&'a [u8], Option<&'a Stored>)> + use<'a> {
+        let range = self.map.range::<[u8], _>((Bound::Included(from), Bound::Unbounded));
+        range.map(|(key, stored)| (&**key, stored.as_ref()))
+    }
+}
