@@ -257,12 +257,14 @@ fn a_newer_schema_is_refused_untouched() {
     assert_eq!(std::fs::read_dir(dir.path().join("log")).unwrap().count(), 2);
 }
 
+type Spoil = fn(&Path);
+
 /// The index is thrown away, spoilt or too old: the log has everything.
 #[test]
 fn a_lost_or_spoilt_index_is_made_anew_from_the_log() {
     let mut mint = Mint::new(14);
     let (image, ids) = crashed(&mut mint, 80);
-    let ways: [(&str, fn(&Path)); 3] = [
+    let ways: [(&str, Spoil); 3] = [
         ("missing", |dir| std::fs::remove_dir_all(dir.join("index.1")).unwrap()),
         ("open", |dir| {
             let db = OpenOptions::new().write(true).open(dir.join("index.1/db")).unwrap();
