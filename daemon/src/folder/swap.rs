@@ -16,7 +16,7 @@ const NEW: &str = "store.new";
 const OLD: &str = "store.old";
 
 /// A copy must not be kept from its place by a quota that was lowered meanwhile.
-const OPTIONS: StoreOptions = StoreOptions { cache_bytes: 16 << 20, quota_bytes: u64::MAX / 2 };
+const OPTIONS: StoreOptions = StoreOptions { quota_bytes: u64::MAX / 2, ..StoreOptions::DEFAULT };
 
 /// Ends what a crash has interrupted.
 pub(super) fn settle(data_dir: &Path) -> Result<(), FolderError> {

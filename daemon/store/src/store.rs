@@ -50,13 +50,21 @@ pub struct StoreOptions {
 }
 
 impl Default for StoreOptions {
-    /// 16 MiB of memory, 1 GiB of data, as much disk as that takes.
+    /// [`StoreOptions::DEFAULT`].
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, quota_bytes: 1 << 30, disk_bytes_max: u64::MAX, segment_bytes: 8 << 20 }
+        Self::DEFAULT
     }
 }
 
 impl StoreOptions {
+    /// 16 MiB of memory, 1 GiB of data, as much disk as that takes.
+    pub const DEFAULT: Self = Self {
+        cache_bytes: 16 << 20,
+        quota_bytes: 1 << 30,
+        disk_bytes_max: u64::MAX,
+        segment_bytes: 8 << 20,
+    };
+
     fn limits(&self) -> Limits {
         let recent_bytes = usize::try_from(self.cache_bytes).unwrap_or(usize::MAX).max(RECENT_BYTES_MIN);
         let cache_bytes = (self.cache_bytes / 2).max(SLED_CACHE_MIN);
