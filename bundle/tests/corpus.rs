@@ -79,3 +79,8 @@ fn one_time() {
 fn prekey_ring() {
     replay("prekey_ring", formats::prekey_ring);
 }
+
+#[test]
+fn pickup() {
+    replay("pickup", formats::pickup);
+}

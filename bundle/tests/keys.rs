@@ -4,10 +4,11 @@
 
 mod common;
 
-use common::{FixedRandom, NOW_S, Person, draft};
+use common::{Bridge, FixedRandom, NOW_S, Person, draft, uplink};
 use pigeon_bundle::{
-    DAY_S, Draft, Epoch, Identity, KeyError, LIFETIME_MAX_S, NodeKey, NodeSecret, OpenError, PREKEY_KEEP_S,
-    PREKEY_LIFETIME_S, PREKEYS_MAX, PrekeyError, PrekeyRing, SignatureError, open, seal, verify,
+    CONTENT_MAX, Card, DAY_S, Draft, Epoch, Identity, KeyError, LIFETIME_MAX_S, NodeKey, NodeSecret,
+    OneTimeKey, OneTimeRing, OpenError, PREKEY_KEEP_S, PREKEY_LIFETIME_S, PREKEYS_MAX, PrekeyError,
+    PrekeyRing, SignatureError, open, open_route, seal, verify,
 };
 
 #[test]
@@ -183,4 +184,82 @@ fn rings_round_trip_and_damaged_ones_are_refused() {
     assert_eq!(PrekeyRing::from_bytes(&newer).unwrap_err(), PrekeyError::Version(2));
     let many = [vec![1, 17], vec![0; 17 * 48]].concat();
     assert!(PrekeyRing::from_bytes(&many).is_err());
+}
+
+/// The whole chain of an error, as it would be printed or logged.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(|error| format!("{error} {error:?} {error:#?}\n")).collect()
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
+    let bridge = Bridge::new("bridge.example");
+    let mut rng = FixedRandom::new("errors");
+    let mut one_time = OneTimeRing::default();
+    let key = one_time.issue(elaine.identity.key(), 1, NOW_S, &mut rng)[0].to_bytes();
+    let ring = jerry.ring.to_bytes();
+    let by_bridge =
+        Draft { uplink: Some(uplink(&bridge, &elaine, &jerry)), ..draft(&jerry.card, b"the vault") };
+    let sealed = seal(&elaine.identity, &by_bridge, &mut rng).unwrap();
+    let mut shown = String::new();
+    let mut note = |error: Option<Box<dyn std::error::Error>>| {
+        let error = error.expect("damage was taken");
+        shown.push_str(&chain(&*error));
+    };
+    // Secrets that were damaged where they are kept, or come from a newer program.
+    for cut in [0, 1, 33, 40] {
+        note(PrekeyRing::from_bytes(&ring[..cut]).err().map(Into::into));
+        note(OneTimeKey::from_bytes(&key[..cut]).err().map(Into::into));
+    }
+    note(PrekeyRing::from_bytes(&[&[9], &ring[1..]].concat()).err().map(Into::into));
+    note(OneTimeKey::from_bytes(&[&[9], &key[1..]].concat()).err().map(Into::into));
+    // A card is a secret too: who has it can address its owner.
+    let card = jerry.card.as_bytes();
+    for at in 0..card.len() {
+        let mut changed = card.to_vec();
+        changed[at] ^= 0x10;
+        note(Card::parse(&changed).err().map(Into::into));
+        note(Card::parse(&card[..at]).err().map(Into::into));
+        note(Card::from_text(&jerry.card.to_text()[..at]).err().map(Into::into));
+    }
+    // Messages that do not open, and routes.
+    let bundle = &sealed.bundle;
+    note(open(bundle, &elaine.identity, &elaine.ring, Some(NOW_S)).err().map(Into::into));
+    note(open(bundle, &jerry.identity, &jerry.ring, Some(bundle.expires_s())).err().map(Into::into));
+    note(open_route(bundle, &Bridge::new("other.example").identity).err().map(Into::into));
+    let route = open_route(bundle, &bridge.identity).unwrap();
+    note(route.verify(bundle, &jerry.identity.key()).err().map(Into::into));
+    let refused = [
+        Draft { lifetime_s: 0, ..draft(&jerry.card, b"the vault") },
+        Draft { created_s: Some(0), ..draft(&jerry.card, b"the vault") },
+        Draft { content: &[b'v'; CONTENT_MAX + 1], ..draft(&jerry.card, b"") },
+    ];
+    for draft in refused {
+        note(seal(&elaine.identity, &draft, &mut rng).err().map(Into::into));
+    }
+    let identity = jerry.identity.to_secret_bytes();
+    let secrets: [&[u8]; 6] = [
+        &ring[2..34],
+        &key[1..33],
+        &identity[..32],
+        &identity[32..],
+        jerry.card.mailbox_secret().as_bytes(),
+        &sealed.reveal.0,
+    ];
+    for secret in secrets {
+        // As a derived Debug prints them, on one line or on many, in hex, and in the alphabets of our texts.
+        let list = format!("{}, {}, {}", secret[0], secret[1], secret[2]);
+        let lines = format!("{},\n    {},\n", secret[0], secret[1]);
+        let hex = data_encoding::HEXLOWER.encode(&secret[..4]);
+        let base64 = data_encoding::BASE64URL_NOPAD.encode(&secret[..6]);
+        for form in [list, lines, hex.to_uppercase(), hex, base64] {
+            assert!(!shown.contains(&form), "{form}");
+        }
+    }
+    for word in ["the vault", "vvvv", "elaine", "jerry", "subway"] {
+        assert!(!shown.contains(word), "{word}: {shown}");
+    }
+    assert!(shown.contains("damaged") && shown.contains("opens with none"), "{shown}");
 }

@@ -1,6 +1,7 @@
-//! Whatever bytes arrive: an answer, never a panic; and what is accepted prints back as it came.
+//! Whatever bytes arrive: an answer, never a panic, and no more memory than a multiple of them; and what is accepted
+//! prints back as it came.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
 mod common;
 
@@ -39,8 +40,20 @@ fn targets() -> Targets {
     Targets { jerry, bridge, bundle, verdict }
 }
 
+/// Most bytes of memory in use at once for each byte of input: a block of a bundle can be written in 8 bytes, and what
+/// hardy-bpv7 knows of one takes some 270.
+const MEMORY_FACTOR: u64 = 40;
+/// And for any input, however short: an opened route is 512 bytes, a bundle for foreign agents needs some more.
+const MEMORY_BASE: u64 = 16_384;
+
 /// Gives the bytes to everything that takes bytes from outside.
 fn feed(targets: &Targets, bytes: &[u8]) {
+    let used = allocation_counter::measure(|| feed_each(targets, bytes));
+    let most = MEMORY_FACTOR * bytes.len() as u64 + MEMORY_BASE;
+    assert!(used.bytes_max <= most, "{} bytes of memory for {} of input", used.bytes_max, bytes.len());
+}
+
+fn feed_each(targets: &Targets, bytes: &[u8]) {
     if let Ok(bundle) = Bundle::parse(Bytes::copy_from_slice(bytes)) {
         assert_eq!(bundle.as_bytes(), bytes);
         let jerry = &targets.jerry;
@@ -178,4 +191,35 @@ fn deep_nesting_and_many_blocks_end_soon() {
     bytes.extend(common::wire::array(&[1, 1, 0, 0].map(common::wire::uint)));
     bytes.push(0xff);
     feed(targets, &bytes);
+}
+
+/// Lengths that promise far more than there is: nothing is set aside for a promise.
+#[test]
+fn a_promised_length_costs_nothing() {
+    let targets = &*TARGETS;
+    let wire = common::wire::Wire::of(&targets.bundle);
+    let original = targets.bundle.as_bytes();
+    for size in [1_u64 << 20, 1 << 32, 1 << 62, u64::MAX] {
+        for major in [2, 3, 4, 5] {
+            let head = common::wire::head(major, size);
+            feed(targets, &head);
+            feed(targets, &[&[0x9f][..], &head].concat());
+            feed(
+                targets,
+                &[&[0x9f][..], &wire.primary(&wire.source, 2), &[0x85, 1, 1, 0, 0], &head].concat(),
+            );
+            // In the place of the head of the payload.
+            let at = original.len() - 1 - targets.bundle.payload().len() - 3;
+            feed(targets, &[&original[..at], &head, &original[at + 3..]].concat());
+        }
+        // Field 1 of a protobuf message.
+        let mut varint = vec![0x0a];
+        let mut rest = size;
+        while rest >= 0x80 {
+            varint.push((rest as u8 & 0x7f) | 0x80);
+            rest >>= 7;
+        }
+        varint.push(rest as u8);
+        feed(targets, &varint);
+    }
 }

@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 seconds=$1
 jobs=$2
 shift 2
-all="bundle foreign carriage uplink card bridge_card verdict introduction one_time prekey_ring sealed manifest content frame"
+all="bundle foreign carriage uplink card bridge_card verdict introduction one_time prekey_ring pickup sealed manifest content frame"
 triple=$(rustc -vV | sed -n 's/^host: //p')
 out=${CARGO_TARGET_DIR:-$PWD/../../target/fuzz}
 

@@ -132,7 +132,7 @@ fn known() -> Verdict {
 }
 
 /// One bit changed, in some places that depend on the choice.
-fn changes(bytes: &[u8], choice: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+pub(super) fn changes(bytes: &[u8], choice: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     super::bundle::places(choice, bytes.len()).map(|at| {
         let mut changed = bytes.to_vec();
         changed[at] ^= 1 << (at % 8);

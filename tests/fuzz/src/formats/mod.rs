@@ -9,6 +9,7 @@ mod cards;
 mod input;
 mod introduction;
 mod keys;
+mod pickup;
 mod sealed;
 
 pub use attachment::manifest;
@@ -16,6 +17,7 @@ pub use bundle::{bundle, carriage, foreign, uplink};
 pub use cards::{bridge_card, card, verdict};
 pub use introduction::introduction;
 pub use keys::{one_time, prekey_ring};
+pub use pickup::pickup;
 pub use sealed::sealed;
 
 use std::sync::LazyLock;
