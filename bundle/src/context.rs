@@ -19,15 +19,21 @@ const GATHERED_MAX: usize = 256;
 #[must_use]
 pub fn context(name: &'static str) -> Vec<u8> {
     let mut out = Vec::with_capacity(PREFIX.len() + name.len() + 1);
+    push_context(&mut out, name);
+    out
+}
+
+fn push_context(out: &mut Vec<u8>, name: &'static str) {
     out.extend_from_slice(PREFIX);
     out.extend_from_slice(name.as_bytes());
     out.push(0);
-    out
 }
 
 /// The context followed by the parts, as one message to sign.
 pub(crate) fn message(name: &'static str, parts: &[&[u8]]) -> Vec<u8> {
-    let mut out = context(name);
+    let size: usize = parts.iter().map(|part| part.len()).sum();
+    let mut out = Vec::with_capacity(PREFIX.len() + name.len() + 1 + size);
+    push_context(&mut out, name);
     for part in parts {
         out.extend_from_slice(part);
     }

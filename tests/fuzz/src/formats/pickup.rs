@@ -123,4 +123,3 @@ fn known() -> PickupRequest {
     let token = seal_pickup(elaine, &terms(), &bridge.card, &mut FixedRandom::new("token")).unwrap();
     PickupRequest::sign(&CARRIER, token, DOMAIN, &bridge.identity.key(), JID).unwrap()
 }
-
