@@ -11,7 +11,7 @@ use crate::counters::Day;
 use crate::entry::Pool;
 use crate::event::ContactId;
 
-/// Buckets that are remembered. When none of them is full again, new ones are refused.
+/// Buckets that are remembered, besides contacts'. When none of them is full again, new ones are refused.
 pub const BUCKETS_MAX: usize = 1024;
 /// Strangers' mail takes at most this part of the store: one in 2.
 pub(crate) const STRANGERS_SHARE: u64 = 2;
@@ -198,7 +198,8 @@ impl Carriage {
         if self.buckets.len() >= BUCKETS_MAX {
             self.buckets.retain(|key, bucket| bucket.level(now_ms, key.rate(&rates)) < key.rate(&rates));
         }
-        self.buckets.len() < BUCKETS_MAX
+        // Contacts are few, and strangers with many addresses must not crowd them out.
+        self.buckets.len() < BUCKETS_MAX || matches!(key, Key::Contact(_))
     }
 
     fn give_back(&mut self, now_ms: u64, key: Key, size: u64) {
@@ -369,6 +370,9 @@ mod tests {
         }
         assert_eq!(carriage.buckets.len(), BUCKETS_MAX);
         assert!(!carriage.serve_pull(0, NodeKey([9; 32]), 1000));
+        let contact = Giver { contact: Some(ContactId(1)), ..giver(1) };
+        let admitted = carriage.admit(0, &CoreConfig::default(), &contact, SIZE, false, &empty());
+        assert!(admitted.is_ok(), "contacts are not crowded out");
         assert!(carriage.serve_pull(HOUR_MS, NodeKey([9; 32]), 1000));
     }
 }

@@ -139,7 +139,7 @@ impl Neighbours {
     fn dial_ms(&self, node: Option<NodeKey>, at_ms: u64) -> u64 {
         let Some(met) = node.and_then(|node| self.met.get(&node)) else { return at_ms };
         match met.done_ms {
-            Some(done_ms) if self.news_ms.is_none_or(|news_ms| news_ms <= done_ms) => {
+            Some(done_ms) if self.news_ms.is_none_or(|news_ms| news_ms < done_ms) => {
                 at_ms.max(met.began_ms + SESSION_EVERY_MS)
             }
             _ => at_ms,

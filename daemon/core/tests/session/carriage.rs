@@ -1,8 +1,11 @@
 //! How much is taken from whom, and that nothing is refused for ever that is refused for now.
 
 use pigeon_bundle::BundleId;
-use pigeon_core::limits::SILENCE_MS;
-use pigeon_core::{CarryFor, ContactId, ContactLink, Core, CoreConfig, Entry, Event, Rates, StoreOp};
+use pigeon_core::limits::{SESSION_EVERY_MS, SESSIONS_MAX, SILENCE_MS};
+use pigeon_core::{
+    CarryFor, ContactId, ContactLink, Core, CoreConfig, Entry, Event, LinkInfo, Notice, PeerId, Rates, Role,
+    StoreOp,
+};
 use pigeon_proto::{DeclineReason, Frame};
 
 use crate::support::pool::{MESSAGES, RECIPIENTS, WALL_S};
@@ -203,6 +206,32 @@ fn the_days_share_is_counted_over_a_restart() {
     assert_eq!(world.carriage.last(), Some(&(1, false)), "a restart is no new day");
     world.advance(24 * 3_600_000);
     assert_eq!(world.carriage.last(), Some(&(1, true)));
+}
+
+#[test]
+fn a_node_is_not_met_again_for_nothing() {
+    let mut world = World::new(2);
+    let peer = PeerId("a".into());
+    let meet = |world: &mut World| {
+        let named = |info: &mut LinkInfo| info.peer = (info.role == Role::Dialler).then(|| peer.clone());
+        let link = world.link_with(0, 1, named);
+        world.cut(link);
+    };
+    world.event(0, Event::Seen { peer: peer.clone(), dial_first: true });
+    meet(&mut world);
+    world.advance(SESSION_EVERY_MS / 2);
+    assert_eq!(world.dials.len(), 1, "all is said");
+    world.advance(SESSION_EVERY_MS / 2);
+    assert_eq!(world.dials.len(), 2);
+    meet(&mut world);
+    world.submit(0, 0, 0);
+    world.advance(SESSION_EVERY_MS / 4);
+    assert_eq!(world.dials.len(), 3, "there is news");
+    for _ in 0..2 * SESSIONS_MAX {
+        meet(&mut world);
+    }
+    let ups = world.notices.iter().filter(|(_, notice)| matches!(notice, Notice::NeighbourUp { .. })).count();
+    assert!(ups <= 4 + 2 * SESSIONS_MAX as usize, "{ups} sessions at both nodes");
 }
 
 /// Silence counts from the question, not from the last word of a talk that had ended.
