@@ -67,3 +67,23 @@ FUZZ_JOBS ?= 2
 .PHONY: fuzz
 fuzz:
 	@sh tests/fuzz/run.sh $(FUZZ_TIME) $(FUZZ_JOBS) $(FUZZ_TARGET)
+
+# Bluetooth: nodes on a real BlueZ in a guest with virtual controllers (tests/rig/ble), root once.
+.PHONY: demo-ble rig-ble
+help: help-ble
+.PHONY: help-ble
+help-ble:
+	@echo "make demo-ble      two nodes with nothing but Bluetooth between them, on a real BlueZ in a guest (seconds after the build)"
+
+demo-ble: setup-demo rig-ble
+	$(CARGO) build --locked --bins --examples
+	@BREAK="$(BREAK)" tests/rig/ble/run.sh -t 180 -n 2 ./target/debug/examples/ble
+
+# Built once, some minutes; without root a rig that was built before is used.
+rig-ble: setup-test
+	@tests/rig/ble/build.sh
+
+test: rig-test
+.PHONY: rig-test
+rig-test: setup-test
+	@if [ "$$(id -u)" -eq 0 ]; then tests/rig/ble/build.sh; fi

@@ -192,7 +192,7 @@ impl Daemon {
         let config = dir.path().join("pigeond.toml");
         let text = format!(
             "name = \"{name}\"\ndata_dir = \"{0}/data\"\nsocket = \"{0}/pigeond.sock\"\n\
-             clock = \"trusted\"\n[quic]\nenabled = false\n",
+             clock = \"trusted\"\n[quic]\nenabled = false\n[ble]\nenabled = \"off\"\n",
             dir.path().display()
         );
         fs::write(&config, text).unwrap();

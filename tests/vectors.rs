@@ -120,6 +120,7 @@ fn auth(kind: TransportKind, role: Role, dialler: &[u8], listener: &[u8]) -> Val
         remote: String::new(),
         address_class: AddressClass::Memory(0),
         peer_raw_key: None,
+        sighting: None,
     };
     let signature = auth_signature(&node, &meta, role, dialler, listener);
     json!({

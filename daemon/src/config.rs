@@ -10,6 +10,7 @@ use crate::paths;
 /// A name on a card is at most this long, `docs/wire-format.md` section 2.
 const NAME_LEN_MAX: usize = 64;
 const JID_LEN_MAX: usize = 150;
+const ADAPTER_LEN_MAX: usize = 32;
 const LIFETIME_H_MAX: u32 = 720;
 
 /// What `pigeond` runs with. Without a file every field has its default.
@@ -28,6 +29,8 @@ pub struct Config {
     pub account: Option<Account>,
     /// Neighbours on local networks.
     pub quic: Quic,
+    /// Neighbours over Bluetooth Low Energy.
+    pub ble: Ble,
     /// What is carried for others.
     pub carry: Carry,
     /// What looking for neighbours may cost.
@@ -94,6 +97,57 @@ pub struct Quic {
     pub listen: SocketAddr,
     /// Hours until the node key, certificate, port and mDNS names change.
     pub rotate_h: u32,
+}
+
+/// The Bluetooth Low Energy transport.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ble {
+    /// Whether to use Bluetooth at all.
+    pub enabled: BleMode,
+    /// Name (`hci0`) or address of the adapter. Default: `hci0`, else the first there is.
+    pub adapter: Option<String>,
+    /// Which way bytes go.
+    pub bearers: BleBearers,
+    /// Whether to advertise while scanning.
+    pub roles: BleRoles,
+}
+
+/// Whether Bluetooth is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BleMode {
+    /// Where there is an adapter that is on. That there is none is no problem.
+    #[default]
+    Auto,
+    /// Yes: the adapter is switched on, and a missing one is a problem.
+    On,
+    /// No.
+    Off,
+}
+
+/// Which way bytes go over Bluetooth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BleBearers {
+    /// L2CAP channels where both sides can, else GATT.
+    #[default]
+    Best,
+    /// L2CAP channels only.
+    L2cap,
+    /// GATT only.
+    Gatt,
+}
+
+/// Whether the adapter advertises while it scans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BleRoles {
+    /// At once; in turns where BlueZ refuses that.
+    #[default]
+    Auto,
+    /// In turns.
+    Alternate,
 }
 
 /// Carriage for others.
@@ -242,6 +296,7 @@ impl Default for Config {
             clock: ClockMode::Auto,
             account: None,
             quic: Quic::default(),
+            ble: Ble::default(),
             carry: Carry::default(),
             energy: Energy::default(),
             pickup: Pickup::default(),
@@ -378,6 +433,11 @@ impl Config {
         }
         if !(1..=168).contains(&self.quic.rotate_h) {
             return value("quic.rotate_h", &self.quic.rotate_h, "must be 1 to 168 hours");
+        }
+        if let Some(adapter) = &self.ble.adapter
+            && (adapter.is_empty() || adapter.len() > ADAPTER_LEN_MAX)
+        {
+            return value("ble.adapter", adapter, "must be a name such as hci0, or an adapter's address");
         }
         if self.energy.battery_min_percent > 100 {
             let percent = self.energy.battery_min_percent;

@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use pigeon_bundle::{BundleId, Commitment, NodeKey, NodeSecret, Reveal};
 use pigeon_core::{CatalogError, Event as CoreEvent, PeerId};
-use pigeon_link::{DialError, Link, TransportEvent};
+use pigeon_link::{DialError, Link, TransportEvent, TransportKind};
 use pigeon_proto::PickupToken;
 use pigeon_store::StoreError;
 use tokio::sync::oneshot;
@@ -29,6 +29,8 @@ pub enum Input {
     Transport {
         /// The node key of that transport.
         own: NodeKey,
+        /// Which transport.
+        kind: TransportKind,
         /// What it saw.
         event: TransportEvent,
     },

@@ -21,6 +21,8 @@ impl Neighbours {
             address: link.meta.remote.clone(),
             since_ms,
             contact: String::new(),
+            rssi_dbm: 0,
+            bytes_per_s: 0,
         };
         self.with(|list| list.insert(id, neighbour));
     }

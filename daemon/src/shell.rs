@@ -11,7 +11,7 @@ use pigeon_bundle::{BundleId, NodeKey};
 use pigeon_core::{
     Action, CommitFailure, Core, Event as CoreEvent, LinkId, LinkInfo, PeerId, Role, Token, Windows,
 };
-use pigeon_link::{DutyCycle, Link, TransportEvent};
+use pigeon_link::{DutyCycle, Link, TransportEvent, TransportKind};
 use pigeon_proto::GoodbyeReason;
 use pigeon_store::{Store, StoreError, Transaction};
 use tokio::sync::mpsc;
@@ -110,7 +110,7 @@ impl Shell {
                 // Whoever asked may have stopped.
                 let _ = answer.send(revealed.map(|reveal| reveal.is_some()));
             }
-            Input::Transport { own, event } => self.transport(own, event),
+            Input::Transport { own, kind, event } => self.transport(own, kind, event),
             Input::Dialled { own, peer, result } => match result {
                 Ok(link) => self.link_up(own, Some(peer), link),
                 Err(error) => {
@@ -121,15 +121,18 @@ impl Shell {
         }
     }
 
-    fn transport(&mut self, own: NodeKey, event: TransportEvent) {
+    fn transport(&mut self, own: NodeKey, kind: TransportKind, event: TransportEvent) {
         match event {
             TransportEvent::Seen { peer, dial_first, .. } => {
                 self.handle(CoreEvent::Seen { peer: peer_id(&peer), dial_first });
             }
             TransportEvent::Lost { peer } => self.handle(CoreEvent::Lost { peer: peer_id(&peer) }),
-            TransportEvent::Incoming(link) => self.link_up(own, None, link),
-            TransportEvent::Problem(problem) => self.workers.transports.problem(problem),
-            TransportEvent::Ready => self.workers.transports.ready(),
+            TransportEvent::Incoming(link) => {
+                let sighting = link.meta.sighting.as_deref().map(peer_id);
+                self.link_up(own, sighting, link);
+            }
+            TransportEvent::Problem(problem) => self.workers.transports.problem(kind, problem),
+            TransportEvent::Ready => self.workers.transports.ready(kind),
         }
     }
 

@@ -1,13 +1,15 @@
-//! The transports that run: started under a node key, restarted under a new one when it rotates.
+//! The transports that run, all under one node key: started with it, restarted under a new one when it rotates.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use pigeon_ble::{Bearers, BleConfig, BleTransport, Roles};
 use pigeon_bundle::{NodeKey, NodeSecret};
 use pigeon_core::PeerId;
 use pigeon_link::{DialError, DutyCycle, Link, PeerAddress, Transport, TransportEvent, TransportKind};
-use pigeon_proto::api::TransportStatus;
+use pigeon_proto::api::{Neighbour, TransportStatus};
 use pigeon_proto::{Hello, PROTOCOL_VERSION};
 use pigeon_quic::{QuicConfig, QuicError, QuicTransport};
 use tokio::sync::mpsc;
@@ -15,26 +17,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{BleBearers, BleMode, BleRoles, Config};
 use crate::input::Input;
-use crate::keys::{KeyError, Keys};
+use crate::keys::Keys;
 use crate::random::OsRandom;
 
 /// A network that has just changed is looked at again after this: addresses come a little after the link.
 const SETTLE: Duration = Duration::from_millis(100);
 /// A transport that does not start is tried again after this.
 const RESTART: Duration = Duration::from_secs(30);
-
-/// Why no transport runs.
-#[derive(Debug, thiserror::Error)]
-pub enum TransportError {
-    /// The node key cannot be had.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// QUIC cannot start.
-    #[error(transparent)]
-    Quic(#[from] QuicError),
-}
 
 /// What the shell dials with, and what `pigeon status` shows.
 pub struct Transports {
@@ -43,14 +34,26 @@ pub struct Transports {
     duty: Mutex<DutyCycle>,
     /// Whether strangers' mail is taken at the moment: said in each Hello, and announced.
     carriage_open: AtomicBool,
-    status: Mutex<TransportStatus>,
+    status: Mutex<BTreeMap<TransportKind, TransportStatus>>,
+    /// That Bluetooth is missing is no trouble where nobody asked for it.
+    ble_is_optional: AtomicBool,
 }
 
+/// The transports under one node key.
 #[derive(Clone)]
 struct Running {
     own: NodeKey,
     secret: NodeSecret,
-    quic: Arc<QuicTransport>,
+    quic: Option<Arc<QuicTransport>>,
+    ble: Option<Arc<BleTransport>>,
+}
+
+impl Running {
+    fn each(&self) -> impl Iterator<Item = &dyn Transport> {
+        let quic = self.quic.as_deref().map(|quic| quic as &dyn Transport);
+        let ble = self.ble.as_deref().map(|ble| ble as &dyn Transport);
+        quic.into_iter().chain(ble)
+    }
 }
 
 /// The core's name of a sighting: transport and token.
@@ -59,25 +62,36 @@ pub fn peer_id(peer: &PeerAddress) -> PeerId {
 }
 
 fn peer_address(peer: &PeerId) -> Option<PeerAddress> {
-    let (transport, token) = peer.0.split_once(':')?;
-    (transport == TransportKind::Quic.as_str())
-        .then(|| PeerAddress { transport: TransportKind::Quic, token: token.to_owned() })
+    let (name, token) = peer.0.split_once(':')?;
+    let kinds = [TransportKind::Quic, TransportKind::Ble];
+    let transport = kinds.into_iter().find(|kind| kind.as_str() == name)?;
+    Some(PeerAddress { transport, token: token.to_owned() })
 }
 
 impl Transports {
     /// None runs yet.
     pub fn new() -> Self {
-        let status = TransportStatus { name: "quic".into(), state: "off".into(), problem: String::new() };
+        let off = |kind: TransportKind| {
+            let status =
+                TransportStatus { name: kind.as_str().into(), state: "off".into(), problem: String::new() };
+            (kind, status)
+        };
         Self {
             running: RwLock::new(None),
             duty: Mutex::default(),
             carriage_open: AtomicBool::new(true),
-            status: Mutex::new(status),
+            status: Mutex::new([TransportKind::Quic, TransportKind::Ble].map(off).into()),
+            ble_is_optional: AtomicBool::new(false),
         }
     }
 
     fn running(&self) -> Option<Running> {
         self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_running(&self, running: Running) {
+        *self.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running);
+        self.tell_wishes();
     }
 
     /// The node key neighbours see at the moment.
@@ -92,12 +106,16 @@ impl Transports {
 
     /// Opens a link to a sighting.
     pub async fn dial(&self, peer: &PeerId) -> (NodeKey, Result<Link, DialError>) {
-        match (self.running(), peer_address(peer)) {
-            (Some(Running { own, quic, .. }), Some(address)) => (own, quic.dial(&address).await),
-            (running, _) => {
-                let own = running.map_or(NodeKey([0; 32]), |running| running.own);
-                (own, Err(DialError::Unknown { kind: TransportKind::Quic, token: peer.0.clone() }))
-            }
+        let running = self.running();
+        let own = running.as_ref().map_or(NodeKey([0; 32]), |running| running.own);
+        let unknown = |kind| Err(DialError::Unknown { kind, token: peer.0.clone() });
+        let (Some(running), Some(address)) = (running, peer_address(peer)) else {
+            return (own, unknown(TransportKind::Quic));
+        };
+        let transport = running.each().find(|transport| transport.kind() == address.transport);
+        match transport {
+            Some(transport) => (own, transport.dial(&address).await),
+            None => (own, unknown(address.transport)),
         }
     }
 
@@ -114,31 +132,48 @@ impl Transports {
     }
 
     fn tell_wishes(&self) {
-        if let Some(running) = self.running() {
-            running.quic.set_discovery(*self.duty.lock().unwrap_or_else(PoisonError::into_inner));
-            running.quic.set_carriage_open(self.carriage_open.load(Ordering::Relaxed));
+        let Some(running) = self.running() else { return };
+        let duty = *self.duty.lock().unwrap_or_else(PoisonError::into_inner);
+        for transport in running.each() {
+            transport.set_discovery(duty);
+            transport.set_carriage_open(self.carriage_open.load(Ordering::Relaxed));
         }
     }
 
     /// A transport has a problem that the user should see.
-    pub fn problem(&self, problem: String) {
-        self.set_status("trouble", problem);
+    pub fn problem(&self, kind: TransportKind, problem: String) {
+        let optional = kind == TransportKind::Ble && self.ble_is_optional.load(Ordering::Relaxed);
+        self.set_status(kind, if optional { "off" } else { "trouble" }, problem);
     }
 
-    /// The transport works (again).
-    pub fn ready(&self) {
-        self.set_status("up", String::new());
+    /// A transport works (again).
+    pub fn ready(&self, kind: TransportKind) {
+        self.set_status(kind, "up", String::new());
     }
 
-    fn set_status(&self, state: &str, problem: String) {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        state.clone_into(&mut status.state);
-        status.problem = problem;
+    fn set_status(&self, kind: TransportKind, state: &str, problem: String) {
+        let status = TransportStatus { name: kind.as_str().into(), state: state.to_owned(), problem };
+        self.statuses().insert(kind, status);
+    }
+
+    fn statuses(&self) -> MutexGuard<'_, BTreeMap<TransportKind, TransportStatus>> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For `pigeon status`.
     pub fn status(&self) -> Vec<TransportStatus> {
-        vec![self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()]
+        self.statuses().values().cloned().collect()
+    }
+
+    /// Fills in how good the link to a neighbour is, where its transport measures that.
+    pub fn rate(&self, neighbour: &mut Neighbour) {
+        let ble = self.running().and_then(|running| running.ble);
+        if neighbour.transport == TransportKind::Ble.as_str()
+            && let Some(quality) = ble.and_then(|ble| ble.quality(&neighbour.address))
+        {
+            neighbour.rssi_dbm = quality.rssi_dbm.map_or(0, i32::from);
+            neighbour.bytes_per_s = quality.bytes_per_s;
+        }
     }
 }
 
@@ -159,94 +194,158 @@ pub async fn run(
     mut network: watch::Receiver<u64>,
     cancel: CancellationToken,
 ) {
-    if !config.quic.enabled {
+    let ble = config.ble.enabled;
+    if !config.quic.enabled && ble == BleMode::Off {
         return;
     }
+    transports.ble_is_optional.store(ble == BleMode::Auto, Ordering::Relaxed);
     let lifetime = Duration::from_secs(u64::from(config.quic.rotate_h) * 3_600);
     while !cancel.is_cancelled() {
-        let stop = CancellationToken::new();
         // A key older than its lifetime is replaced here, at start and at each rotation.
-        let started = keys
-            .node_secret(lifetime.as_secs(), &mut OsRandom)
-            .map_err(TransportError::from)
-            .and_then(|(secret, age)| {
-                let own = secret.key();
-                let quic = start(&config, &transports, &clock, secret.clone(), stop.clone(), inputs.clone())?;
-                Ok((Running { own, secret, quic }, age))
-            });
-        let (running, age) = match started {
-            Ok(started) => started,
+        let (secret, age) = match keys.node_secret(lifetime.as_secs(), &mut OsRandom) {
+            Ok(key) => key,
             Err(error) => {
                 tracing::error!(%error, "no neighbours can be found; trying again");
-                transports.problem(error.to_string());
+                transports.problem(TransportKind::Quic, error.to_string());
                 tokio::select! { () = cancel.cancelled() => {}, () = tokio::time::sleep(RESTART) => {} }
                 continue;
             }
         };
-        let quic = running.quic.clone();
-        *transports.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running);
-        transports.ready();
-        transports.tell_wishes();
-        poke_until_rotation(&quic, lifetime.saturating_sub(age), &mut network, &cancel).await;
-        quic.shutdown().await;
+        let stop = CancellationToken::new();
+        let starter = Starter {
+            transports: &transports,
+            config: &config,
+            clock: &clock,
+            secret,
+            stop: &stop,
+            inputs: &inputs,
+        };
+        let until = lifetime.saturating_sub(age);
+        let running = until_rotation(&starter, until, &mut network, &cancel).await;
+        futures::future::join_all(running.each().map(Transport::shutdown)).await;
         stop.cancel();
     }
 }
 
-/// Returns when the node key is due for rotation, or at `cancel`.
-async fn poke_until_rotation(
-    quic: &QuicTransport,
+/// Runs the transports under one key. Returns when that is due for rotation, or at `cancel`.
+async fn until_rotation(
+    starter: &Starter<'_>,
     lifetime: Duration,
     network: &mut watch::Receiver<u64>,
     cancel: &CancellationToken,
-) {
+) -> Running {
     let rotate = tokio::time::sleep(lifetime);
     tokio::pin!(rotate);
+    let (own, secret) = (starter.secret.key(), starter.secret.clone());
+    let mut running = Running { own, secret, quic: starter.quic(), ble: starter.ble() };
     loop {
+        starter.transports.set_running(running.clone());
+        let missing = running.quic.is_none() && starter.config.quic.enabled;
         tokio::select! {
-            () = cancel.cancelled() => return,
+            () = cancel.cancelled() => return running,
             () = &mut rotate => {
                 tracing::info!("rotating the node key");
-                return;
+                return running;
             }
+            () = tokio::time::sleep(RESTART), if missing => running.quic = starter.quic(),
             // Without netlink this never comes, and the transport's own look at the interfaces has to do.
             Ok(()) = network.changed() => {
                 tokio::time::sleep(SETTLE).await;
                 network.mark_unchanged();
-                quic.poke();
+                if let Some(quic) = &running.quic {
+                    quic.poke();
+                }
             }
         }
     }
 }
 
-fn start(
-    config: &Config,
-    transports: &Arc<Transports>,
-    clock: &Clock,
+/// What starts transports under one node key.
+struct Starter<'a> {
+    transports: &'a Arc<Transports>,
+    config: &'a Config,
+    clock: &'a Clock,
     secret: NodeSecret,
-    stop: CancellationToken,
-    inputs: mpsc::Sender<Input>,
-) -> Result<Arc<QuicTransport>, QuicError> {
-    let own = secret.key();
-    let (transports, clock) = (Arc::downgrade(transports), clock.clone());
-    let hello = move || Hello {
-        version: PROTOCOL_VERSION,
-        carriage_open: transports
-            .upgrade()
-            .is_some_and(|transports| transports.carriage_open.load(Ordering::Relaxed)),
-        clock_s: clock.trusted_wall_s(),
-        bundle_size_max: u32::try_from(pigeon_bundle::BUNDLE_SIZE_MAX).unwrap_or(u32::MAX),
-    };
-    let quic = QuicConfig { listen: config.quic.listen, ..QuicConfig::default() };
-    let (transport, events) = QuicTransport::start(quic, secret, hello, stop)?;
-    tokio::spawn(forward(own, events, inputs));
-    Ok(transport)
+    stop: &'a CancellationToken,
+    inputs: &'a mpsc::Sender<Input>,
 }
 
-async fn forward(own: NodeKey, mut events: mpsc::Receiver<TransportEvent>, inputs: mpsc::Sender<Input>) {
-    while let Some(event) = events.recv().await {
-        if inputs.send(Input::Transport { own, event }).await.is_err() {
-            return;
+impl Starter<'_> {
+    /// `None` where it is not wanted, or cannot start: the status says why.
+    fn quic(&self) -> Option<Arc<QuicTransport>> {
+        if !self.config.quic.enabled {
+            return None;
         }
+        let quic = QuicConfig { listen: self.config.quic.listen, ..QuicConfig::default() };
+        let started = QuicTransport::start(quic, self.secret.clone(), self.hello(), self.stop.clone());
+        match started {
+            Ok((transport, events)) => {
+                self.forward(TransportKind::Quic, events);
+                self.transports.ready(TransportKind::Quic);
+                Some(transport)
+            }
+            Err(error) => {
+                tracing::error!(%error, "no neighbours can be found on local networks; trying again");
+                self.transports.problem(TransportKind::Quic, QuicError::to_string(&error));
+                None
+            }
+        }
+    }
+
+    /// `None` where it is not wanted. That there is no adapter it says later, as an event.
+    fn ble(&self) -> Option<Arc<BleTransport>> {
+        let config = &self.config.ble;
+        if config.enabled == BleMode::Off {
+            return None;
+        }
+        let ble = BleConfig {
+            adapter: config.adapter.clone(),
+            power_on: config.enabled == BleMode::On,
+            bearers: match config.bearers {
+                BleBearers::Best => Bearers::Best,
+                BleBearers::L2cap => Bearers::L2cap,
+                BleBearers::Gatt => Bearers::Gatt,
+            },
+            roles: match config.roles {
+                BleRoles::Auto => Roles::Auto,
+                BleRoles::Alternate => Roles::Alternate,
+            },
+            ..BleConfig::default()
+        };
+        match BleTransport::start(ble, self.secret.clone(), self.hello(), self.stop.clone()) {
+            Ok((transport, events)) => {
+                self.forward(TransportKind::Ble, events);
+                Some(transport)
+            }
+            Err(error) => {
+                self.transports
+                    .problem(TransportKind::Ble, format!("the system gives no randomness: {error}"));
+                None
+            }
+        }
+    }
+
+    /// What each link begins with.
+    fn hello(&self) -> impl Fn() -> Hello + Send + Sync + 'static {
+        let (transports, clock) = (Arc::downgrade(self.transports), self.clock.clone());
+        move || Hello {
+            version: PROTOCOL_VERSION,
+            carriage_open: transports
+                .upgrade()
+                .is_some_and(|transports| transports.carriage_open.load(Ordering::Relaxed)),
+            clock_s: clock.trusted_wall_s(),
+            bundle_size_max: u32::try_from(pigeon_bundle::BUNDLE_SIZE_MAX).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn forward(&self, kind: TransportKind, mut events: mpsc::Receiver<TransportEvent>) {
+        let (own, inputs) = (self.secret.key(), self.inputs.clone());
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if inputs.send(Input::Transport { own, kind, event }).await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 }

@@ -97,6 +97,11 @@ impl Neighbours {
     /// A dial failed.
     pub(crate) fn failed(&mut self, now_ms: u64, random: &mut Random, peer: &PeerId) {
         let Some(sighting) = self.sightings.get_mut(peer) else { return };
+        if sighting.node.is_some_and(|node| self.linked.contains(&node)) {
+            // It has dialled meanwhile; `down` will see to the rest.
+            sighting.state = State::Idle;
+            return;
+        }
         let wait_ms = backoff_ms(sighting.failures);
         sighting.failures = sighting.failures.saturating_add(1);
         sighting.state = State::Due { at_ms: now_ms + random.around(wait_ms, wait_ms / 5) };
@@ -281,6 +286,19 @@ mod tests {
         let mut again = neighbours.due(30_000, &mut random);
         again.sort();
         assert_eq!(again, vec![peer("ble"), peer("lan")]);
+    }
+
+    #[test]
+    fn a_dial_that_lost_against_the_peers_own_is_not_repeated() {
+        let (mut neighbours, mut random) = seeded();
+        let node = NodeKey([1; 32]);
+        neighbours.seen(0, &mut random, peer("a"), true);
+        assert_eq!(neighbours.due(0, &mut random), vec![peer("a")]);
+        neighbours.up(10, Some(&peer("a")), node);
+        neighbours.failed(20, &mut random, &peer("a"));
+        assert_eq!((neighbours.due(100_000, &mut random), neighbours.next_ms()), (vec![], None));
+        neighbours.down(100_000, &mut random, node, true);
+        assert_eq!(neighbours.due(110_000, &mut random), vec![peer("a")]);
     }
 
     #[test]

@@ -248,7 +248,9 @@ impl Pigeon for Service {
     }
 
     async fn neighbours(&self, _: Request<api::NeighboursRequest>) -> Reply<api::NeighboursReply> {
-        Ok(Response::new(api::NeighboursReply { neighbours: self.neighbours.list() }))
+        let mut neighbours = self.neighbours.list();
+        neighbours.iter_mut().for_each(|neighbour| self.transports.rate(neighbour));
+        Ok(Response::new(api::NeighboursReply { neighbours }))
     }
 
     async fn status(&self, _: Request<api::StatusRequest>) -> Reply<api::StatusReply> {

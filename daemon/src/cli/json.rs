@@ -44,7 +44,7 @@ macro_rules! messages {
     )*};
 }
 
-plain!(bool, u32, u64, String);
+plain!(bool, i32, u32, u64, String);
 
 impl<T: AsJson> AsJson for Vec<T> {
     fn as_json<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -86,7 +86,7 @@ messages! {
         taken_by, content, age_s, received_from, hex,
     }
     BundleStatsReply { own, contact, stranger, bytes, tombstones, disk_bytes, quota_bytes }
-    Neighbour { node_key, transport, address, since_ms, contact }
+    Neighbour { node_key, transport, address, since_ms, contact, rssi_dbm, bytes_per_s }
     NeighboursReply { neighbours }
     StatusReply {
         version, name, identity, node_key, uptime_s, clock, uplink, transports, outbox_waiting, inbox_unread,

@@ -14,6 +14,7 @@
 //!
 //! Every process started here is killed when its value is dropped, and by the kernel when this process dies.
 
+pub mod ble;
 pub mod bridge;
 pub mod cast;
 pub mod daemon;

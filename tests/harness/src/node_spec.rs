@@ -30,6 +30,8 @@ pub struct NodeSpec {
     pub clock: String,
     /// Whether it looks for neighbours.
     pub quic: bool,
+    /// Name of the Bluetooth adapter that it uses; `None`: no Bluetooth.
+    pub ble: Option<String>,
     /// Longest random delay before it reveals a delivery, seconds.
     pub reveal_delay_s_max: u64,
     /// A `tracing` filter. `PIGEON_TEST_LOG` in the environment wins.
@@ -47,10 +49,19 @@ impl NodeSpec {
             account: None,
             clock: "trusted".to_owned(),
             quic: true,
+            ble: None,
             reveal_delay_s_max: 0,
             log_filter: "info".to_owned(),
             tables: String::new(),
         }
+    }
+
+    /// With a Bluetooth adapter and no network.
+    #[must_use]
+    pub fn bluetooth(mut self, adapter: &str) -> Self {
+        self.ble = Some(adapter.to_owned());
+        self.quic = false;
+        self
     }
 
     /// With an account.
@@ -66,12 +77,16 @@ impl NodeSpec {
         let mut text = format!(
             "data_dir = {data}\nsocket = {socket}\nname = {name}\nclock = {clock}\n\n\
              [quic]\nenabled = {quic}\nlisten = \"[::]:0\"\n\n\
-             [privacy]\nreveal_delay_s_max = {delay}\n\n[log]\nfilter = {filter}\n",
+             [ble]\n{ble}\n\n[privacy]\nreveal_delay_s_max = {delay}\n\n[log]\nfilter = {filter}\n",
             data = toml_path(&dir.join("data")),
             socket = toml_path(socket),
             name = toml_string(&self.name),
             clock = toml_string(&self.clock),
             quic = self.quic,
+            ble = match &self.ble {
+                Some(adapter) => format!("enabled = \"on\"\nadapter = {}", toml_string(adapter)),
+                None => "enabled = \"off\"".to_owned(),
+            },
             delay = self.reveal_delay_s_max,
             filter = toml_string(&filter),
         );

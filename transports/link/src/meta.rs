@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use pigeon_bundle::NodeKey;
 
+use crate::PeerAddress;
+
 /// The kinds of transport there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TransportKind {
@@ -142,6 +144,8 @@ pub struct LinkMeta {
     pub address_class: AddressClass,
     /// The key that the transport itself has proved (QUIC's raw public key). `Auth` must name the same one.
     pub peer_raw_key: Option<NodeKey>,
+    /// The sighting that an incoming link belongs to, where the transport can tell: it need not be dialled then.
+    pub sighting: Option<Box<PeerAddress>>,
 }
 
 #[cfg(test)]

@@ -69,6 +69,7 @@ pub(crate) fn raw_link(shared: &Arc<Shared>, connection: Connection, role: Role)
         remote: readable(remote),
         address_class: AddressClass::of_ip(remote.ip()),
         peer_raw_key: Some(proved.peer),
+        sighting: None,
     };
     let (tx, from) = mpsc::channel(FRAME_QUEUE_MAX);
     let (to, rx) = mpsc::channel(FRAME_QUEUE_MAX);

@@ -46,7 +46,7 @@ pub use intake::{DEFERRED_MAX, INCOMING_MAX};
 pub use offers::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, QUALITY_REFUSALS_MAX};
 pub use receive::GRANTS_MAX;
 pub use reconcile::{HAVE_MAX, LIST_MAX, REACHABLE_MAX};
-pub use transfer::SEGMENT_SIZE;
+pub use transfer::{SEGMENT_SIZE, SEGMENT_SIZE_SCARCE};
 
 use candidates::Scan;
 use intake::Incoming;
@@ -169,10 +169,10 @@ impl Session {
         }
     }
 
-    /// Both ends compute the same order, and keep the least. Between equals the newer link stays: the older
-    /// one may lead to a process that is gone.
-    fn precedence(&self) -> (NodeKey, u8) {
-        (self.dialler(), self.info.cost)
+    /// Both ends compute the same order, and keep the least: the cheaper link, then the one that the smaller node key
+    /// has dialled. Between equals the newer link stays: the older one may lead to a process that is gone.
+    fn precedence(&self) -> (u8, NodeKey) {
+        (self.info.cost, self.dialler())
     }
 
     /// The peer owes an answer.

@@ -16,6 +16,9 @@ use crate::trouble::{Flow, Trouble};
 
 /// Bytes of a bundle in one segment. Small enough that a slow link that breaks has made progress.
 pub const SEGMENT_SIZE: usize = 16 << 10;
+/// The same where airtime is scarce: a link that breaks has sent at most one of these in vain besides what its
+/// transport had under way.
+pub const SEGMENT_SIZE_SCARCE: usize = 4 << 10;
 
 impl Core {
     pub(super) fn on_accept(&mut self, cx: &mut Context<'_>, link: LinkId, accept: &Accept) -> Flow {
@@ -67,8 +70,10 @@ impl Core {
         if at >= bytes.len() {
             return Err(Trouble::protocol("Accept with an offset outside the bundle"));
         }
+        let is_cheap = self.sessions.get(&link).is_none_or(|session| session.info.cost == 0);
+        let step = if is_cheap { SEGMENT_SIZE } else { SEGMENT_SIZE_SCARCE };
         while at < bytes.len() {
-            let end = (at + SEGMENT_SIZE).min(bytes.len());
+            let end = (at + step).min(bytes.len());
             let offset = u32::try_from(at).unwrap_or(u32::MAX);
             cx.send(link, Frame::Segment { bundle: id, offset, data: bytes.slice(at..end) });
             at = end;

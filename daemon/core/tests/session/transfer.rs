@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use pigeon_bundle::NodeKey;
 use pigeon_core::Notice;
+use pigeon_core::limits::SEGMENT_SIZE_SCARCE;
 use pigeon_proto::Frame;
 
 use crate::support::pool::message;
@@ -28,6 +29,33 @@ fn a_link_that_breaks_in_the_middle_of_a_bundle_spends_nothing_and_resumes() {
     assert_eq!(world.sent(1, |frame| matches!(frame, Frame::Accept(accept) if accept.offset == 32_768)), 1);
     let resent = world.sent(0, |frame| matches!(frame, Frame::Segment { offset, .. } if *offset < 32_768));
     assert_eq!(resent, 0);
+}
+
+#[test]
+fn a_bundle_begun_over_scarce_air_is_finished_over_a_cheaper_link_from_the_same_offset() {
+    // Whoever dials the cheaper link, it stays.
+    for (dialler, listener) in [(0, 1), (1, 0)] {
+        let mut world = World::new(2);
+        let id = world.submit(0, 0, 5);
+        let mut segments = 0;
+        world.hook = Box::new(move |_, frame| {
+            segments += usize::from(matches!(frame, Frame::Segment { .. }));
+            segments <= 3 || !matches!(frame, Frame::Segment { .. })
+        });
+        world.link_with(0, 1, |info| info.cost = 1);
+        let begun = u32::try_from(3 * SEGMENT_SIZE_SCARCE).unwrap();
+        assert_eq!(world.copies(&id), [Some(6), None]);
+        world.frames.clear();
+        world.hook = Box::new(|_, _| true);
+        world.link_with(dialler, listener, |info| info.cost = 0);
+        assert_eq!(world.copies(&id), [Some(3), Some(3)]);
+        assert_eq!(
+            world.sent(1, |frame| matches!(frame, Frame::Accept(accept) if accept.offset == begun)),
+            1
+        );
+        let again = |frame: &Frame| matches!(frame, Frame::Segment { offset, .. } if *offset < begun);
+        assert_eq!(world.sent(0, again), 0);
+    }
 }
 
 #[test]

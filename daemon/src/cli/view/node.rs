@@ -26,12 +26,20 @@ pub(in super::super) fn neighbours(out: &mut Out, reply: &NeighboursReply) -> Re
             or_dash(&neighbour.contact),
             or_dash(&neighbour.transport),
             or_dash(&neighbour.address),
+            or_dash(&quality(neighbour)),
             rfc3339(neighbour.since_ms),
         ]
     };
     let rows: Vec<_> = reply.neighbours.iter().map(row).collect();
-    out.table(["NODE", "CONTACT", "TRANSPORT", "ADDRESS", "SINCE"], &rows)?;
+    out.table(["NODE", "CONTACT", "TRANSPORT", "ADDRESS", "QUALITY", "SINCE"], &rows)?;
     out.line(&count(rows.len() as u64, "neighbour", "neighbours"))
+}
+
+/// Signal and speed, as far as they are known.
+fn quality(neighbour: &Neighbour) -> String {
+    let signal = (neighbour.rssi_dbm != 0).then(|| format!("{} dBm", neighbour.rssi_dbm));
+    let speed = (neighbour.bytes_per_s > 0).then(|| format!("{}/s", size(neighbour.bytes_per_s)));
+    signal.into_iter().chain(speed).collect::<Vec<_>>().join(", ")
 }
 
 /// How the daemon does.
@@ -146,15 +154,24 @@ mod tests {
             transport: "quic".into(),
             address: "[fe80::1%2]:4001".into(),
             since_ms: 1_795_392_000_000,
-            contact: String::new(),
+            ..Neighbour::default()
         };
-        let reply = NeighboursReply { neighbours: vec![kramer] };
+        let newman = Neighbour {
+            node_key: "cd".repeat(32),
+            transport: "ble".into(),
+            address: "00:AA:01:00:00:00".into(),
+            rssi_dbm: -60,
+            bytes_per_s: 20_480,
+            ..kramer.clone()
+        };
+        let reply = NeighboursReply { neighbours: vec![kramer, newman] };
         assert_eq!(
             printed(|out| neighbours(out, &reply)),
             "\
-NODE              CONTACT  TRANSPORT  ADDRESS           SINCE
-abababababababab  -        quic       [fe80::1%2]:4001  2026-11-23T00:00:00Z
-1 neighbour
+NODE              CONTACT  TRANSPORT  ADDRESS            QUALITY              SINCE
+abababababababab  -        quic       [fe80::1%2]:4001   -                    2026-11-23T00:00:00Z
+cdcdcdcdcdcdcdcd  -        ble        00:AA:01:00:00:00  -60 dBm, 20.0 KiB/s  2026-11-23T00:00:00Z
+2 neighbours
 "
         );
     }

@@ -29,6 +29,7 @@ fn meta(role: Role) -> LinkMeta {
         remote: "attacker".into(),
         address_class: AddressClass::Memory(0),
         peer_raw_key: None,
+        sighting: None,
     }
 }
 

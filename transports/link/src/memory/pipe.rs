@@ -71,6 +71,7 @@ fn end(
         remote: format!("member {peer}"),
         address_class: AddressClass::Memory(peer),
         peer_raw_key: None,
+        sighting: None,
     };
     RawLink { meta, tx, rx, closed: CancellationToken::new() }
 }

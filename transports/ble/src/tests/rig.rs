@@ -1,0 +1,14 @@
+//! The same contract on a real BlueZ, in the guest of `tests/rig/ble`: between two adapters, over L2CAP and over GATT.
+
+use std::path::Path;
+use std::time::Duration;
+
+use pigeon_harness::ble::{Guest, run};
+
+mod guest;
+
+#[test]
+fn contract_on_bluez() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    run(root, Guest { controllers: 2, limit: Duration::from_secs(400) }, "tests::rig::guest::l2cap_channels::");
+}
