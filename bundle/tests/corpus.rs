@@ -1,24 +1,12 @@
 //! What the fuzz targets have found (`tests/fuzz/corpus`), given to the same properties again.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "tests, of files")]
-
 mod common;
 #[path = "../../tests/fuzz/src/formats/mod.rs"]
 mod formats;
+#[path = "../../tests/fuzz/src/replay.rs"]
+mod replay;
 
-use std::path::Path;
-
-/// Runs a property on each file of a target's corpus.
-fn replay(target: &str, property: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(target);
-    let mut files: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    assert!(!files.is_empty(), "{} is empty", folder.display());
-    for file in files {
-        println!("{}", file.display());
-        property(&std::fs::read(&file).unwrap());
-    }
-}
+use replay::replay;
 
 #[test]
 fn bundle() {

@@ -1,30 +1,17 @@
 //! What the fuzz targets have found (`tests/fuzz/corpus`), given to the same properties again.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
-
 #[path = "../../tests/fuzz/src/messages.rs"]
 mod messages;
-
-use std::path::Path;
+#[path = "../../tests/fuzz/src/replay.rs"]
+mod replay;
 
 use pigeon_proto::{Content, Frame};
+use replay::replay;
 
 /// Most bytes of memory in use at once for each byte of input, and for any input: an empty entry of a list of strings
 /// takes two bytes in a message and 24 in memory, and lists grow by doubling.
 const MEMORY_FACTOR: u64 = 40;
 const MEMORY_BASE: u64 = 4_096;
-
-/// Runs a property on each file of a target's corpus.
-fn replay(target: &str, property: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(target);
-    let mut files: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    assert!(!files.is_empty(), "{} is empty", folder.display());
-    for file in files {
-        println!("{}", file.display());
-        property(&std::fs::read(&file).unwrap());
-    }
-}
 
 #[test]
 fn content() {

@@ -19,10 +19,11 @@ build() {
         cargo build --locked --release --target "$triple" --target-dir "$out"
 }
 
-# Seconds of CPU that this shell's children have used. libFuzzer's own limit counts wall time.
-used() {
+# Seconds of CPU that this shell's children have used, into $spent. libFuzzer's own limit counts wall time. `times` in
+# a subshell would tell of that one's children.
+count() {
     times >"$out/$1.times"
-    awk 'NR == 2 { split($1, t, /[ms]/); print int(t[1] * 60 + t[2]) }' "$out/$1.times"
+    spent=$(awk 'NR == 2 { split($1, t, /[ms]/); print int(t[1] * 60 + t[2]) }' "$out/$1.times")
 }
 
 fuzz() {
@@ -38,7 +39,7 @@ fuzz() {
             return 1
         fi
         executions=$((executions + $(sed -n 's/^stat::number_of_executed_units: *//p' "$out/$1.log" | tail -1)))
-        spent=$(used "$1")
+        count "$1"
         rounds=$((rounds + 1))
     done
     echo "$1: $executions executions in $spent CPU seconds and $rounds rounds," \
