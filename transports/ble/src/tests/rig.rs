@@ -10,5 +10,9 @@ mod guest;
 #[test]
 fn contract_on_bluez() {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-    run(root, Guest { controllers: 2, limit: Duration::from_secs(400) }, "tests::rig::guest::l2cap_channels::");
+    run(
+        root,
+        Guest { controllers: 2, limit: Duration::from_secs(400) },
+        "tests::rig::guest::l2cap_channels::",
+    );
 }
