@@ -77,6 +77,18 @@ impl World {
         self.event(written.author, Event::Submitted { bundle: bundle.id() })
     }
 
+    /// A message and a variant of it wait to be opened when their recipient starts: a crash came before.
+    pub fn hold_twins(&mut self, written: &Written) -> Result<(), Broken> {
+        let original = written.message().bundle.clone();
+        let twin = variant(&original.id()).unwrap();
+        for bundle in [original, twin] {
+            let wall_s = self.nodes[written.recipient].now(self.now_ms).wall_s;
+            let entry = Entry { copies: 0, pool: Pool::Contact, ..Entry::own(0, wall_s) };
+            self.apply(written.recipient, &[StoreOp::Put { bundle, entry }])?;
+        }
+        Ok(())
+    }
+
     /// Now and then somebody honest holds a variant of the message that a liar has made.
     fn mint(&mut self, id: &BundleId, author: usize) -> Result<(), Broken> {
         let holder = self.dice.index(self.plan.nodes);

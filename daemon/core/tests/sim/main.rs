@@ -6,7 +6,7 @@
 //!
 //! Every run tries new seeds and says which broke: `PIGEON_SIM_SEED=n` replays one with its story. It is then added to
 //! `regressions.txt`. `PIGEON_SIM_SEEDS=n` tries so many, `PIGEON_SIM_FROM=n` from there on, and
-//! `PIGEON_SIM_WORLD=town` (`few`, `ladder`) in worlds of one kind.
+//! `PIGEON_SIM_WORLD=town` (`few`, `ladder`, `twins`) in worlds of one kind.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub, reason = "tests")]
 
@@ -47,6 +47,7 @@ fn plan(world: &str, seed: u64) -> Plan {
         "few" => Plan::few(seed),
         "town" => Plan::town(seed),
         "ladder" => Plan::ladder(seed),
+        "twins" => Plan::twins(seed),
         other => panic!("no such world: {other}"),
     }
 }
@@ -91,7 +92,9 @@ fn any_network_keeps_its_promises() {
         }
     }
     println!("{total}");
-    total.assert_everything_happened();
+    if matches!(world.as_str(), "any" | "town") && seeds >= SEEDS {
+        total.assert_everything_happened();
+    }
 }
 
 #[test]

@@ -120,14 +120,17 @@ pub struct Plan {
     pub small: Vec<bool>,
     pub clocks: Vec<Clock>,
     pub liars: Vec<Option<Lie>>,
+    /// Recipients hold their messages from the beginning, twice.
+    pub twins: bool,
 }
 
 impl Plan {
-    /// A few nodes that meet all the time, or (one seed in 25) a town, or a ladder.
+    /// A few nodes that meet all the time; of 25 seeds one is a town, two are ladders and two twins.
     pub fn of(seed: u64) -> Self {
         match seed % 25 {
             7 => Self::town(seed),
             12 | 20 => Self::ladder(seed),
+            3 | 15 => Self::twins(seed),
             _ => Self::few(seed),
         }
     }
@@ -151,6 +154,20 @@ impl Plan {
         let windows =
             (1..STEPS).flat_map(|node| (0..2 * node).map(move |n| (500 + n as u64, node, Fate::Uplink)));
         plan.fates = windows.collect();
+        plan
+    }
+
+    /// A recipient starts with a message and a variant of it, both not opened yet.
+    pub fn twins(seed: u64) -> Self {
+        const MET_MS: u64 = 20_000;
+        let mut dice = Dice::new(seed);
+        let number = [0, 1, 3][dice.index(3)];
+        let meeting = |carrier| Meeting { at_ms: 5_000, length_ms: MET_MS, ends: [0, carrier] };
+        let mut plan = Self::rough(dice, 3, 2 * MET_MS, 0, vec![meeting(1), meeting(2)]);
+        plan.written = vec![Written { at_ms: 1_000, author: 1, recipient: 0, number, copies: None }];
+        plan.twins = true;
+        plan.clocks.fill(Clock::Right);
+        plan.fates.clear();
         plan
     }
 
@@ -185,7 +202,7 @@ impl Plan {
     }
 
     fn rough(mut dice: Dice, nodes: usize, rough_ms: u64, messages: usize, meetings: Vec<Meeting>) -> Self {
-        let small: Vec<bool> = (0..nodes).map(|_| dice.percent(25)).collect();
+        let small: Vec<bool> = (0..nodes).map(|_| dice.percent(40)).collect();
         let liar_percent = if dice.percent(40) { 30 } else { 0 };
         let liars: Vec<Option<Lie>> = (0..nodes)
             .map(|node| (node >= 3 && dice.percent(liar_percent)).then(|| Lie::any(&mut dice)))
@@ -219,6 +236,7 @@ impl Plan {
             small,
             clocks: (0..nodes).map(|_| clock(&mut dice)).collect(),
             liars,
+            twins: false,
             dice,
         }
     }
@@ -272,7 +290,7 @@ fn mail(
     for _ in 0..messages {
         let recipient = recipients[dice.index(recipients.len())];
         // Where the store is small, large mail late in the day makes it too small.
-        let author = honest.iter().copied().find(|node| small[*node] && dice.percent(40));
+        let author = honest.iter().copied().find(|node| small[*node] && dice.percent(50));
         let (author, number, at_ms) = match author {
             Some(author) => (author, NUMBERS - 2, rough_ms / 2 + dice.below(rough_ms / 2)),
             None => (honest[dice.index(honest.len())], dice.index(NUMBERS), dice.below(rough_ms / 2)),

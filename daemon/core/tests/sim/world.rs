@@ -141,6 +141,11 @@ impl World {
             }
             world.at(0, Happening::Restart { node });
         }
+        if world.plan.twins {
+            for written in world.plan.written.clone() {
+                world.hold_twins(&written).unwrap_or_else(|broken| panic!("{broken}"));
+            }
+        }
         for meeting in world.plan.meetings.clone() {
             world.at(meeting.at_ms, Happening::Meet(meeting));
         }
