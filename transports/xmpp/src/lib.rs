@@ -14,7 +14,7 @@
 //!   ends, from the server's offline store. Two windows stay open. A server without stream management hands a message
 //!   over once. And a server may drop or bounce what it could not deliver when the old session times out while a new
 //!   one is online: a fixed [`ClientConfig::resource`] closes that window on Prosody, because the new session ends
-//!   the old one first. Archive catch-up (XEP-0313) is not done here.
+//!   the old one first. [`ClientHandle::archive_page`] gives what such a window lost.
 //! - **Client, outgoing.** An upload is done when the bridge's verdict arrives, nothing less. After
 //!   [`ClientEvent::Online`] with `resumed: false` upload again whatever has no verdict.
 //! - **Component.** There is no stream management; [`ComponentHandle::sync`] asks the server for an answer that it can
@@ -33,7 +33,8 @@ mod stanza;
 mod wire;
 
 pub use client::{
-    ClientConfig, ClientEvent, ClientHandle, Closed, ConfigError, IqError, Taken, spawn_client,
+    ClientConfig, ClientEvent, ClientHandle, Closed, ConfigError, IqError, RegisterError, Taken,
+    register_account, spawn_client,
 };
 pub use component::{
     ComponentConfig, ComponentEvent, ComponentHandle, IqAnswer, IqToken, SendError, SyncError,
@@ -46,7 +47,9 @@ pub use limits::{
 pub use reason::OfflineReason;
 pub use secret::Secret;
 pub use stanza::StanzaError;
+pub use stanza::archive::{ArchivePage, ArchiveStart, Archived};
 pub use stanza::delivery::Delivery;
 pub use stanza::error::Condition;
 pub use stanza::iq::PickedUp;
 pub use stanza::tell::KeyNotice;
+pub use stanza::people::{Mark, RosterItem, Subscription};

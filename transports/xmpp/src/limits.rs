@@ -77,6 +77,12 @@ pub(crate) const ADDRESSES_MAX: usize = 8;
 /// Most SCRAM iterations that a server may ask of us (RFC 5802): more would only burn our processor.
 pub(crate) const SCRAM_ITERATIONS_MAX: u32 = 500_000;
 
+/// Messages in one page of the archive: with the largest bundles 2 MiB.
+pub(crate) const ARCHIVE_PAGE_MAX: usize = 20;
+
+/// People on a roster that are read.
+pub(crate) const ROSTER_MAX: usize = 512;
+
 /// How long an IQ waits for its answer.
 pub(crate) const IQ_TIMEOUT: Duration = Duration::from_secs(60);
 

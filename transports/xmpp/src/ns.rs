@@ -32,3 +32,24 @@ pub(crate) const DELAY: &str = "urn:xmpp:delay";
 pub(crate) const RECEIPTS: &str = "urn:xmpp:receipts";
 /// XEP-0356, privileged entities: the version follows this.
 pub(crate) const PRIVILEGE_PREFIX: &str = "urn:xmpp:privilege:";
+
+/// XEP-0077, in-band registration.
+pub(crate) const REGISTER: &str = "jabber:iq:register";
+/// RFC 6121, the roster.
+pub(crate) const ROSTER: &str = "jabber:iq:roster";
+/// XEP-0313, the archive.
+pub(crate) const MAM: &str = "urn:xmpp:mam:2";
+/// XEP-0059, pages.
+pub(crate) const RSM: &str = "http://jabber.org/protocol/rsm";
+/// XEP-0004, forms.
+pub(crate) const DATA: &str = "jabber:x:data";
+/// XEP-0060, publishing; XEP-0163 is a profile of it.
+pub(crate) const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
+/// XEP-0060 section 7.1.5.
+pub(crate) const PUBLISH_OPTIONS: &str = "http://jabber.org/protocol/pubsub#publish-options";
+/// XEP-0333, read markers.
+pub(crate) const MARKERS: &str = "urn:xmpp:chat-markers:0";
+/// XEP-0478, limits of a stream.
+pub(crate) const LIMITS: &str = "urn:xmpp:stream-limits:0";
+/// Our cards: name of the node and of its items.
+pub(crate) const CARD: &str = "urn:carrierpigeon:card:1";

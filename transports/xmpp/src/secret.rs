@@ -13,7 +13,9 @@ impl Secret {
         Self(Zeroizing::new(secret.into()))
     }
 
-    pub(crate) fn expose(&self) -> &str {
+    /// The password itself, for the one place that keeps it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }

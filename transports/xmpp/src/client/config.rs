@@ -18,7 +18,7 @@ use crate::stanza::jid as parse_jid;
 pub struct ClientConfig {
     /// The account: a bare JID with a local part.
     pub jid: String,
-    /// Its password. It is never sent; only SCRAM proofs are.
+    /// Its password. Only SCRAM proofs of it are sent, unless `allow_plain`.
     pub password: Secret,
     /// The bridge's JID or domain.
     pub bridge: String,
@@ -28,6 +28,8 @@ pub struct ClientConfig {
     pub direct_tls: bool,
     /// More certificate authorities to trust (PEM), beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Send the password itself (PLAIN, inside TLS) where the server knows no SCRAM.
+    pub allow_plain: bool,
     /// The session's resource; `None` lets the server choose. A fixed one, different on each node of the account,
     /// lets the server end a crashed session at once and hand over what that session had not acknowledged.
     pub resource: Option<String>,
@@ -59,6 +61,7 @@ impl ClientConfig {
             server: None,
             direct_tls: false,
             ca_file: None,
+            allow_plain: false,
             resource: None,
             connect_timeout: Duration::from_secs(15),
             online_timeout: Duration::from_secs(45),

@@ -3,18 +3,24 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jid::BareJid;
 use minidom::Element;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Account, ClientConfig, ConfigError};
+use super::incoming::ARCHIVE_QUERY;
+use super::register;
 use super::session::Driver;
 use super::sm::Ticket;
 use crate::limits::{
     BUNDLE_BYTES_MAX, CARD_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, PICKUP_BYTES_MAX, REVEALS_MAX, TEXT_BYTES_MAX,
 };
 use crate::reason::OfflineReason;
+use crate::secret::Secret;
+use crate::stanza::archive::{self, ArchivePage, ArchiveStart, Archived};
 use crate::stanza::iq::PickedUp;
+use crate::stanza::people::{self, Mark, RosterItem, Subscription};
 use crate::stanza::{StanzaError, iq};
 
 /// What happens on a client session.
@@ -46,8 +52,28 @@ pub enum ClientEvent {
         bytes: Vec<u8>,
         /// The message's id.
         message_id: Option<String>,
+        /// The archive's name for it, where the account has an archive.
+        archive_id: Option<String>,
         /// Keep this until the bundle is durable: then the server may forget it.
         taken: Taken,
+    },
+    /// An ordinary client of the recipient says what became of a message (XEP-0184, XEP-0333).
+    Mark {
+        /// The recipient's bare JID, as the server stamped it.
+        from: String,
+        /// The author's message id.
+        message_id: String,
+        /// What it says.
+        mark: Mark,
+        /// Keep this until that is durable.
+        taken: Taken,
+    },
+    /// Somebody asks to see the account's presence, or answers such a question.
+    Subscription {
+        /// Bare JID.
+        from: String,
+        /// What is said.
+        kind: Subscription,
     },
     /// An upload came back, from the bridge or from a server on the way to it.
     Refusal {
@@ -100,6 +126,17 @@ pub enum Closed {
         /// The bundle's size.
         bytes: usize,
     },
+    /// The server has said that it takes no stanza so large.
+    #[error(
+        "a stanza of {bytes} bytes is larger than the {max} that this server takes; it was not sent: another carrier's \
+         server may take it"
+    )]
+    OverLimit {
+        /// The stanza's size.
+        bytes: usize,
+        /// What the server takes.
+        max: usize,
+    },
     /// An id that no stanza can have.
     #[error("an upload needs an id of 1 to {TEXT_BYTES_MAX} bytes")]
     Id,
@@ -115,13 +152,13 @@ pub enum IqError {
     #[error("the XMPP session is closed")]
     Ended,
     /// No answer came.
-    #[error("the bridge did not answer in time; it may be offline")]
+    #[error("no answer came in time; whoever was asked may be offline")]
     Timeout,
     /// Too many questions at once.
     #[error("too much waits for the server or the bridge; ask again later")]
     Busy,
     /// The bridge, or a server on the way to it, refused.
-    #[error("the bridge refused: {condition}{}", text.as_ref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    #[error("the answer is a refusal: {condition}{}", text.as_ref().map(|text| format!(" ({text})")).unwrap_or_default())]
     Refused {
         /// The stanza error's condition.
         condition: String,
@@ -129,8 +166,11 @@ pub enum IqError {
         text: Option<String>,
     },
     /// The answer cannot be read.
-    #[error("the bridge's answer cannot be read: {0}; is it another version?")]
+    #[error("the answer cannot be read: {0}; is it another version?")]
     Answer(#[from] StanzaError),
+    /// Nobody's address.
+    #[error("that is not a JID such as name@example.org")]
+    Jid,
     /// The question cannot be asked.
     #[error("{what}: {n} is not between 1 and {max}")]
     Request {
@@ -146,10 +186,25 @@ pub enum IqError {
 /// The answer's payload to an IQ.
 pub(super) type IqReply = Result<Option<Element>, IqError>;
 
+/// Whom a question is for.
+#[derive(Debug)]
+pub(super) enum Whom {
+    /// The bridge.
+    Bridge,
+    /// The account's server.
+    Server,
+    /// The account itself: its roster, its archive.
+    Own,
+    /// Somebody else.
+    Other(BareJid),
+}
+
 #[derive(Debug)]
 pub(super) enum Command {
     Upload { id: String, bundle: Bytes, reply: oneshot::Sender<Result<(), Closed>> },
-    Iq { set: bool, payload: Element, reply: oneshot::Sender<IqReply> },
+    Iq { set: bool, whom: Whom, payload: Element, reply: oneshot::Sender<IqReply> },
+    Presence { to: String, kind: Subscription, reply: oneshot::Sender<Result<(), Closed>> },
+    TakeArchived { reply: oneshot::Sender<Vec<Archived>> },
     Shutdown { reply: oneshot::Sender<()> },
 }
 
@@ -283,9 +338,88 @@ impl ClientHandle {
         }
     }
 
-    async fn iq(&self, set: bool, payload: Element) -> IqReply {
+    /// Changes the account's password (XEP-0077 section 3.3). The session goes on; the next login needs the new one.
+    ///
+    /// # Errors
+    /// When there is no session, no answer, or the server refuses.
+    pub async fn change_password(&self, account: &str, password: &Secret) -> Result<(), IqError> {
+        let username = account.split_once('@').map(|(name, _)| name.to_owned());
+        let query = register::credentials(username, password.expose());
+        self.question(true, Whom::Server, query).await.map(|_payload| ())
+    }
+
+    /// A page of the account's archive. One at a time.
+    ///
+    /// # Errors
+    /// When there is no session, no answer, or no archive.
+    pub async fn archive_page(&self, start: &ArchiveStart) -> Result<ArchivePage, IqError> {
+        let query = archive::query(ARCHIVE_QUERY, start);
+        let answer = self.question(true, Whom::Own, query).await?;
+        let (last, complete) = archive::parse_fin(answer.as_ref())?;
+        let (reply, messages) = oneshot::channel();
+        self.commands.send(Command::TakeArchived { reply }).await.map_err(|_| IqError::Ended)?;
+        let messages = messages.await.map_err(|_| IqError::Ended)?;
+        Ok(ArchivePage { messages, last, complete })
+    }
+
+    /// The account's roster.
+    ///
+    /// # Errors
+    /// When there is no session or no answer.
+    pub async fn roster(&self) -> Result<Vec<RosterItem>, IqError> {
+        let answer = self.question(false, Whom::Own, people::roster()).await?;
+        Ok(people::parse_roster(answer.as_ref())?)
+    }
+
+    /// Puts somebody on the roster.
+    ///
+    /// # Errors
+    /// When there is no session, no answer, or the server refuses.
+    pub async fn roster_add(&self, jid: &str, name: &str) -> Result<(), IqError> {
+        let jid = people::bare(jid).ok_or(IqError::Jid)?.to_string();
+        self.question(true, Whom::Own, people::roster_item(&jid, name)).await.map(|_payload| ())
+    }
+
+    /// Says something about subscriptions to presence.
+    ///
+    /// # Errors
+    /// When there is no session.
+    pub async fn subscription(&self, jid: &str, kind: Subscription) -> Result<(), Closed> {
+        let to = people::bare(jid).ok_or(Closed::Id)?.to_string();
         let (reply, answer) = oneshot::channel();
-        let command = Command::Iq { set, payload, reply };
+        let command = Command::Presence { to, kind, reply };
+        self.commands.send(command).await.map_err(|_| Closed::Ended)?;
+        answer.await.map_err(|_| Closed::Ended)?
+    }
+
+    /// Publishes a `SignedCard` for those who may see the account's presence (XEP-0163).
+    ///
+    /// # Errors
+    /// When there is no session, no answer, or the server refuses.
+    pub async fn publish_card(&self, signed_card: &[u8]) -> Result<(), IqError> {
+        self.question(true, Whom::Own, people::publish_card(signed_card)).await.map(|_payload| ())
+    }
+
+    /// Somebody's published card: the bytes of a `SignedCard`, not checked; `None` where there is none.
+    ///
+    /// # Errors
+    /// When there is no session, no answer, or we may not see it.
+    pub async fn published_card(&self, jid: &str) -> Result<Option<Vec<u8>>, IqError> {
+        let whom = Whom::Other(people::bare(jid).ok_or(IqError::Jid)?);
+        match self.question(false, whom, people::ask_card()).await {
+            Ok(answer) => Ok(people::parse_card(answer.as_ref())?),
+            Err(IqError::Refused { condition, .. }) if condition == "item-not-found" => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn iq(&self, set: bool, payload: Element) -> IqReply {
+        self.question(set, Whom::Bridge, payload).await
+    }
+
+    async fn question(&self, set: bool, whom: Whom, payload: Element) -> IqReply {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Iq { set, whom, payload, reply };
         self.commands.send(command).await.map_err(|_| IqError::Ended)?;
         answer.await.map_err(|_| IqError::Ended)?
     }

@@ -4,9 +4,14 @@ use jid::BareJid;
 use minidom::Element;
 
 use crate::ns;
+use crate::stanza::archive::{self, Archived};
 use crate::stanza::error::Condition;
 use crate::stanza::iq::{self, Kind};
+use crate::stanza::people::{self, Mark, Subscription};
 use crate::stanza::{bundle, carbons, disco, error, id, is_from, sender, verdict};
+
+/// The name of our questions to the archive: one is open at a time.
+pub(super) const ARCHIVE_QUERY: &str = "catch-up";
 
 /// What to do with a stanza.
 #[derive(Debug, PartialEq)]
@@ -26,6 +31,18 @@ pub(super) enum Incoming {
         from: String,
         bytes: Vec<u8>,
         message_id: Option<String>,
+        archive_id: Option<String>,
+    },
+    /// A result of a question to the archive.
+    Archived(Archived),
+    Mark {
+        from: String,
+        message_id: String,
+        mark: Mark,
+    },
+    Subscription {
+        from: String,
+        kind: Subscription,
     },
 }
 
@@ -34,7 +51,14 @@ pub(super) enum Incoming {
 pub(super) fn read(stanza: &Element, account: &BareJid, bridge: &BareJid) -> Incoming {
     match stanza.name() {
         "iq" => read_iq(stanza),
-        "message" => read_message(stanza, account, bridge),
+        "message" => match archive::result(stanza, account, ARCHIVE_QUERY) {
+            Some(archived) => archived.map_or(Incoming::Nothing, Incoming::Archived),
+            None => read_message(stanza, account, bridge),
+        },
+        "presence" => match people::parse_presence(stanza) {
+            Some((from, kind)) => Incoming::Subscription { from, kind },
+            None => Incoming::Nothing,
+        },
         _ => Incoming::Nothing,
     }
 }
@@ -68,10 +92,14 @@ fn read_message(stanza: &Element, account: &BareJid, bridge: &BareJid) -> Incomi
     match (bundle::parse(message), sender(message)) {
         (Some(Ok(bytes)), Some(from)) => {
             let message_id = id(message).map(str::to_owned);
-            Incoming::Bundle { from: from.to_bare().to_string(), bytes, message_id }
+            let archive_id = archive::stanza_id(message, account);
+            Incoming::Bundle { from: from.to_bare().to_string(), bytes, message_id, archive_id }
         }
         (Some(Err(error)), _) => dropped("bundle", &error),
-        _ => Incoming::Nothing,
+        _ => match people::parse_mark(message) {
+            Some((from, message_id, mark)) => Incoming::Mark { from, message_id, mark },
+            None => Incoming::Nothing,
+        },
     }
 }
 
@@ -114,6 +142,7 @@ mod tests {
             from: "elaine@example.org".to_owned(),
             bytes: vec![1, 2, 3],
             message_id: Some("m1".to_owned()),
+            archive_id: None,
         };
         assert_eq!(bundle, expected);
         assert_eq!(incoming("<message from='a@b'><body>just chat</body></message>"), Incoming::Nothing);

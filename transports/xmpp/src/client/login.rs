@@ -22,6 +22,8 @@ pub(super) type Stream = Wire<TlsStream<TcpStream>>;
 pub(super) struct LoggedIn {
     pub(super) wire: Stream,
     pub(super) session: Session,
+    /// The largest stanza that the server takes, if it says (XEP-0478).
+    pub(super) stanza_max: Option<usize>,
 }
 
 /// A session, new or continued.
@@ -50,23 +52,30 @@ pub(super) async fn login(
         let features = open(&mut wire, account).await?;
         authenticate(&mut wire, account, &features).await?;
         let features = open(&mut wire, account).await?;
+        let stanza_max = stanza_max(&features);
         let sm = features.has_child("sm", ns::SM);
         if let Some(resume) = resume.filter(|_| sm)
             && let Some(h) = try_resume(&mut wire, account, resume).await?
         {
-            return Ok(LoggedIn { wire, session: Session::Resumed { h } });
+            return Ok(LoggedIn { wire, session: Session::Resumed { h }, stanza_max });
         }
         bind(&mut wire, account).await?;
         let session = if sm { enable(&mut wire, account, number).await? } else { Sm::new(number, None) };
-        Ok(LoggedIn { wire, session: Session::New(session) })
+        Ok(LoggedIn { wire, session: Session::New(session), stanza_max })
     };
     timeout(config.online_timeout, work)
         .await
         .map_err(|_elapsed| OfflineReason::Timeout { doing: "logging in" })?
 }
 
+/// XEP-0478: `<limits><max-bytes>` among the stream's features.
+fn stanza_max(features: &Element) -> Option<usize> {
+    let limit = features.get_child("limits", ns::LIMITS)?.get_child("max-bytes", ns::LIMITS)?;
+    limit.text().trim().parse().ok()
+}
+
 /// TLS at once, or after asking for it. Without TLS nothing else is ever sent.
-async fn secure(account: &Account, tcp: TcpStream) -> Result<TlsStream<TcpStream>, OfflineReason> {
+pub(super) async fn secure(account: &Account, tcp: TcpStream) -> Result<TlsStream<TcpStream>, OfflineReason> {
     let tcp = if account.config.direct_tls { tcp } else { starttls(account, tcp).await? };
     let handshake = account.tls.connect(account.server_name.clone(), tcp);
     match timeout(account.config.connect_timeout, handshake).await {
@@ -97,7 +106,7 @@ async fn starttls(account: &Account, tcp: TcpStream) -> Result<TcpStream, Offlin
 }
 
 /// Opens a stream and waits for its features.
-async fn open<Io>(wire: &mut Wire<Io>, account: &Account) -> Result<Element, OfflineReason>
+pub(super) async fn open<Io>(wire: &mut Wire<Io>, account: &Account) -> Result<Element, OfflineReason>
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
@@ -115,7 +124,8 @@ async fn authenticate(wire: &mut Stream, account: &Account, features: &Element) 
     let none = el("mechanisms", ns::SASL);
     let mechanisms = features.get_child("mechanisms", ns::SASL).unwrap_or(&none);
     let username = account.jid.node().map(|node| node.to_string()).unwrap_or_default();
-    let (mut login, auth) = Login::begin(mechanisms, &username, &account.config.password)?;
+    let (mut login, auth) =
+        Login::begin(mechanisms, &username, &account.config.password, account.config.allow_plain)?;
     wire.push(&auth);
     loop {
         let answer = element(wire, account).await?;
@@ -184,7 +194,7 @@ where
     wire.next().await.map_err(OfflineReason::broken)
 }
 
-async fn element<Io>(wire: &mut Wire<Io>, account: &Account) -> Result<Element, OfflineReason>
+pub(super) async fn element<Io>(wire: &mut Wire<Io>, account: &Account) -> Result<Element, OfflineReason>
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {

@@ -7,6 +7,7 @@ mod incoming;
 mod iqs;
 mod login;
 mod online;
+mod register;
 mod scram;
 mod session;
 mod sm;
@@ -14,3 +15,4 @@ mod tls;
 
 pub use config::{ClientConfig, ConfigError};
 pub use handle::{ClientEvent, ClientHandle, Closed, IqError, Taken, spawn_client};
+pub use register::{RegisterError, register_account};

@@ -2,19 +2,21 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
+use jid::BareJid;
 use minidom::Element;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::handle::{ClientEvent, Closed, Command, IqError, Taken};
+use super::handle::{ClientEvent, Closed, Command, IqError, Taken, Whom};
 use super::incoming::{self, Incoming};
+use super::iqs::Peer;
 use super::login::Stream;
 use super::session::{Driver, End, Stop, deliver, expiry, protocol, take};
 use super::sm::{Sm, h};
-use crate::limits::{BACKLOG_MAX, CLOSE_TIMEOUT, OUTPUT_BYTES_MAX};
+use crate::limits::{ARCHIVE_PAGE_MAX, BACKLOG_MAX, CLOSE_TIMEOUT, OUTPUT_BYTES_MAX};
 use crate::ns;
 use crate::probe::{Due, Probe};
 use crate::reason::OfflineReason;
-use crate::stanza::{bundle, iq};
+use crate::stanza::{bundle, iq, people};
 use crate::wire::{Item, WireError, el, print};
 
 impl Driver {
@@ -125,11 +127,22 @@ impl Driver {
     fn stanza(&mut self, wire: &mut Stream, stanza: &Element) {
         let Some(ticket) = self.sm.as_mut().and_then(Sm::received) else { return };
         match incoming::read(stanza, &self.account.jid, &self.account.bridge) {
-            Incoming::Bundle { from, bytes, message_id } => {
+            Incoming::Bundle { from, bytes, message_id, archive_id } => {
                 // Not taken before the application says so.
                 let taken = Taken { ticket, done: self.taken_sender.clone() };
-                return self.say(ClientEvent::Bundle { from, bytes, message_id, taken });
+                let event = ClientEvent::Bundle { from, bytes, message_id, archive_id, taken };
+                return self.say(event);
             }
+            Incoming::Mark { from, message_id, mark } => {
+                let taken = Taken { ticket, done: self.taken_sender.clone() };
+                return self.say(ClientEvent::Mark { from, message_id, mark, taken });
+            }
+            Incoming::Archived(archived) => {
+                if self.archived.len() < ARCHIVE_PAGE_MAX {
+                    self.archived.push(archived);
+                }
+            }
+            Incoming::Subscription { from, kind } => self.say(ClientEvent::Subscription { from, kind }),
             Incoming::Nothing => {}
             Incoming::Reply(reply) => self.send(wire, &reply),
             Incoming::Answer(kind) => self.iqs.answer(stanza, kind, stanza.children().next()),
@@ -150,22 +163,59 @@ impl Driver {
         match command {
             Some(Command::Upload { reply, .. }) if full => drop(reply.send(Err(Closed::Busy))),
             Some(Command::Iq { reply, .. }) if full => drop(reply.send(Err(IqError::Busy))),
+            Some(Command::Presence { reply, .. }) if full => drop(reply.send(Err(Closed::Busy))),
             Some(Command::Upload { id, bundle, reply }) => {
                 let message = bundle::upload(&self.account.config.bridge, &id, &bundle);
-                self.send(wire, &message);
-                let _ = reply.send(Ok(()));
+                let _ = reply.send(self.send_fitting(wire, &message));
             }
-            Some(Command::Iq { set, payload, reply }) => {
-                if let Some(id) = self.iqs.ask(reply) {
-                    let request = iq::request(ns::CLIENT, set, &id, &self.account.config.bridge, payload);
+            Some(Command::Iq { set, whom, payload, reply }) => {
+                let peer = self.peer(whom);
+                let to = peer.to.clone();
+                if let Some(id) = self.iqs.ask(peer, reply) {
+                    if payload.is("query", ns::MAM) {
+                        self.archived.clear();
+                    }
+                    let request = iq::question(ns::CLIENT, set, &id, to.as_deref(), payload);
                     self.send(wire, &request);
                 }
+            }
+            Some(Command::Presence { to, kind, reply }) => {
+                self.send(wire, &people::presence(&to, kind));
+                let _ = reply.send(Ok(()));
+            }
+            Some(Command::TakeArchived { reply }) => {
+                let _ = reply.send(std::mem::take(&mut self.archived));
             }
             Some(Command::Shutdown { reply }) => return Some(Stop(Some(reply))),
             // All handles are gone: nobody can use the session any more.
             None => return Some(Stop(None)),
         }
         None
+    }
+
+    fn peer(&self, whom: Whom) -> Peer {
+        let account = &self.account;
+        match whom {
+            Whom::Bridge => {
+                Peer { to: Some(account.config.bridge.clone()), from: account.bridge.clone(), own: false }
+            }
+            Whom::Server => {
+                let from = BareJid::from_parts(None, account.jid.domain());
+                Peer { to: Some(account.domain()), from, own: true }
+            }
+            Whom::Own => Peer { to: None, from: account.jid.clone(), own: true },
+            Whom::Other(from) => Peer { to: Some(from.to_string()), from, own: false },
+        }
+    }
+
+    /// Sends a stanza, unless the server has said that it takes none so large: it would end the stream.
+    fn send_fitting(&mut self, wire: &mut Stream, stanza: &Element) -> Result<(), Closed> {
+        let bytes = print(stanza, ns::CLIENT).len();
+        if bytes > self.stanza_max {
+            return Err(Closed::OverLimit { bytes, max: self.stanza_max });
+        }
+        self.send(wire, stanza);
+        Ok(())
     }
 
     pub(super) fn send(&mut self, wire: &mut Stream, stanza: &Element) {

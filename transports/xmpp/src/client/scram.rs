@@ -1,9 +1,9 @@
-//! Authentication: SCRAM (RFC 5802, RFC 7677) and nothing else. No other mechanism is compiled in here, so no server,
-//! honest or not, can talk us into sending the password.
+//! Authentication: SCRAM (RFC 5802, RFC 7677), and nothing else unless the configuration says so for this account: no
+//! server, honest or not, can talk us into sending the password.
 
 use minidom::Element;
 use sasl::client::Mechanism;
-use sasl::client::mechanisms::Scram;
+use sasl::client::mechanisms::{Plain, Scram};
 use sasl::common::scram::{Sha1, Sha256};
 use sasl::common::{ChannelBinding, Credentials};
 
@@ -41,6 +41,7 @@ impl Login {
         mechanisms: &Element,
         username: &str,
         password: &Secret,
+        allow_plain: bool,
     ) -> Result<(Self, Element), OfflineReason> {
         let offered: Vec<String> = mechanisms
             .children()
@@ -53,17 +54,22 @@ impl Login {
             .with_password(password.expose())
             .with_channel_binding(ChannelBinding::None);
         let offers = |name: &str| offered.iter().any(|offer| offer == name);
+        let mut plain = false;
         let mechanism = if offers("SCRAM-SHA-256") {
             Scram::<Sha256>::from_credentials(credentials).map(|scram| Box::new(scram) as Boxed)
         } else if offers("SCRAM-SHA-1") {
             Scram::<Sha1>::from_credentials(credentials).map(|scram| Box::new(scram) as Boxed)
+        } else if allow_plain && offers("PLAIN") {
+            plain = true;
+            Plain::from_credentials(credentials).map(|plain| Box::new(plain) as Boxed)
         } else {
             return Err(OfflineReason::NoMechanism { offered });
         };
         let mut mechanism = mechanism.map_err(|error| protocol(&error.to_string()))?;
         let auth =
             el("auth", ns::SASL).with("mechanism", mechanism.name()).with_text(base64(&mechanism.initial()));
-        Ok((Self { mechanism: Some(mechanism), proof_sent: false, verified: false }, auth))
+        // With PLAIN the server proves nothing but its certificate.
+        Ok((Self { mechanism: Some(mechanism), proof_sent: plain, verified: plain }, auth))
     }
 
     /// Takes the server's next element.
@@ -164,7 +170,7 @@ mod tests {
     }
 
     fn begin(names: &[&str]) -> Result<(Login, Element), OfflineReason> {
-        Login::begin(&mechanisms(names), "user", &Secret::new("pencil"))
+        Login::begin(&mechanisms(names), "user", &Secret::new("pencil"), false)
     }
 
     #[test]
@@ -176,6 +182,14 @@ mod tests {
         let expected =
             OfflineReason::NoMechanism { offered: vec!["PLAIN".to_owned(), "ANONYMOUS".to_owned()] };
         assert_eq!(chosen(&["PLAIN", "ANONYMOUS"]).unwrap_err(), expected);
+        // PLAIN only where it is allowed, and only for want of anything better.
+        let allowed = |names: &[&str]| {
+            let begun = Login::begin(&mechanisms(names), "user", &Secret::new("pencil"), true);
+            begun.map(|(_, auth)| auth.attr("mechanism").unwrap().to_owned())
+        };
+        assert_eq!(allowed(&["PLAIN", "SCRAM-SHA-1"]).unwrap(), "SCRAM-SHA-1");
+        assert_eq!(allowed(&["PLAIN"]).unwrap(), "PLAIN");
+        assert!(allowed(&["ANONYMOUS"]).is_err());
     }
 
     #[tokio::test]

@@ -14,9 +14,10 @@ use super::iqs::Iqs;
 use super::login::{LoggedIn, Session, Stream, login};
 use super::sm::{Sm, Ticket};
 use crate::backoff::Backoff;
-use crate::limits::ATTEMPT_SPACING;
+use crate::limits::{ATTEMPT_SPACING, STANZA_BYTES_MAX};
 use crate::ns;
 use crate::reason::OfflineReason;
+use crate::stanza::archive::Archived;
 use crate::stanza::carbons;
 use crate::wire::el;
 
@@ -46,6 +47,10 @@ pub(super) struct Driver {
     /// The session that may be resumed.
     pub(super) sm: Option<Sm>,
     sessions: u64,
+    /// The largest stanza that may be sent on this connection, bytes.
+    pub(super) stanza_max: usize,
+    /// What the archive has sent of the page that was asked for.
+    pub(super) archived: Vec<Archived>,
     /// The last reason given, so that it is not repeated at each attempt.
     said: Option<OfflineReason>,
 }
@@ -59,7 +64,7 @@ impl Driver {
         poke: Arc<Notify>,
     ) -> Self {
         let (taken_sender, taken) = mpsc::unbounded_channel();
-        let iqs = Iqs::new(account.bridge.clone());
+        let iqs = Iqs::new();
         Self {
             account,
             cancel,
@@ -72,6 +77,8 @@ impl Driver {
             iqs,
             sm: None,
             sessions: 0,
+            stanza_max: STANZA_BYTES_MAX,
+            archived: Vec::new(),
             said: None,
         }
     }
@@ -151,7 +158,9 @@ impl Driver {
 
     /// The first words on a stream that is logged in.
     fn begin(&mut self, logged_in: LoggedIn) -> Result<Stream, End> {
-        let LoggedIn { mut wire, session } = logged_in;
+        let LoggedIn { mut wire, session, stanza_max } = logged_in;
+        self.stanza_max = stanza_max.unwrap_or(STANZA_BYTES_MAX).min(STANZA_BYTES_MAX);
+        self.archived.clear();
         let resumed = match session {
             Session::Resumed { h } => {
                 if let Err(reason) = self.continue_session(&mut wire, h) {
@@ -233,6 +242,14 @@ fn refuse(command: Option<Command>) -> Option<Stop> {
         }
         Some(Command::Iq { reply, .. }) => {
             let _ = reply.send(Err(IqError::Offline));
+            None
+        }
+        Some(Command::Presence { reply, .. }) => {
+            let _ = reply.send(Err(Closed::Offline));
+            None
+        }
+        Some(Command::TakeArchived { reply }) => {
+            let _ = reply.send(Vec::new());
             None
         }
         Some(Command::Shutdown { reply }) => Some(Stop(Some(reply))),

@@ -64,6 +64,12 @@ pub(crate) fn request(ns: &str, set: bool, id: &str, to: &str, payload: Element)
     el("iq", ns).with("type", if set { "set" } else { "get" }).with("id", id).with("to", to).child(payload)
 }
 
+/// A request, to the own account where there is no `to`.
+pub(crate) fn question(ns: &str, set: bool, id: &str, to: Option<&str>, payload: Element) -> Element {
+    let iq = el("iq", ns).with("type", if set { "set" } else { "get" }).with("id", id);
+    addressed(iq, None, to).child(payload)
+}
+
 /// A ping (XEP-0199).
 pub(crate) fn ping(ns: &str, id: &str, to: &str) -> Element {
     request(ns, false, id, to, el("ping", ns::PING))

@@ -1,12 +1,14 @@
 //! The stanzas of docs/wire-format.md section 7 and the few others that a session needs: pure functions between
 //! elements and values.
 
+pub(crate) mod archive;
 pub(crate) mod bundle;
 pub(crate) mod carbons;
 pub(crate) mod delivery;
 pub(crate) mod disco;
 pub(crate) mod error;
 pub(crate) mod iq;
+pub(crate) mod people;
 pub(crate) mod privilege;
 pub(crate) mod tell;
 pub(crate) mod time;
