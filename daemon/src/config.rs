@@ -62,7 +62,7 @@ pub enum ClockMode {
 }
 
 /// An XMPP account.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Account {
     /// Bare JID, `user@host`.
@@ -85,6 +85,24 @@ pub struct Account {
     /// The bridge's Ed25519 key in hex. Default: the first one seen is pinned. Set it to accept another one.
     #[serde(default)]
     pub bridge_key: Option<String>,
+    /// Send the password itself, inside TLS, where the server knows nothing better (PLAIN).
+    #[serde(default)]
+    pub allow_plain: bool,
+}
+
+impl Account {
+    /// Whether the JID can be an account's.
+    #[must_use]
+    pub fn has_valid_jid(&self) -> bool {
+        let bare = self.jid.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
+        bare && !self.jid.contains('/') && self.jid.len() <= JID_LEN_MAX
+    }
+
+    /// Whether the bridge can be one.
+    #[must_use]
+    pub fn has_valid_bridge(&self) -> bool {
+        !self.bridge.is_empty() && !self.bridge.contains(['@', '/']) && self.bridge.len() <= JID_LEN_MAX
+    }
 }
 
 /// The QUIC transport and mDNS-SD.
@@ -470,17 +488,14 @@ impl Config {
                 let rule = "must be a file that the daemon can read, with the password on its first line";
                 return value("account.password_file", &file, rule);
             }
-            let bare =
-                account.jid.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
-            if !bare || account.jid.contains('/') || account.jid.len() > JID_LEN_MAX {
+            if !account.has_valid_jid() {
                 return value(
                     "account.jid",
                     &account.jid,
                     "must be a bare JID such as elaine@example.org, at most 150 bytes",
                 );
             }
-            if account.bridge.is_empty() || account.bridge.contains('@') || account.bridge.len() > JID_LEN_MAX
-            {
+            if !account.has_valid_bridge() {
                 return value(
                     "account.bridge",
                     &account.bridge,

@@ -6,6 +6,7 @@ use pigeon_core::{CatalogError, Event as CoreEvent, PeerId};
 use pigeon_link::{DialError, Link, TransportEvent, TransportKind};
 use pigeon_proto::PickupToken;
 use pigeon_store::StoreError;
+use pigeon_xmpp::ClientHandle;
 use tokio::sync::oneshot;
 
 /// Inputs that wait for the core. Senders wait when it is full: links stop reading, apps stop submitting.
@@ -51,6 +52,13 @@ pub enum UplinkCommand {
     Upload(BundleId),
     /// Tell the bridge that these have arrived.
     Reveal(Vec<Reveal>),
+    /// The session of an account, or of the first that has one.
+    Client {
+        /// Which; `None`: any.
+        jid: Option<String>,
+        /// Where to; `None` where there is no such session.
+        answer: oneshot::Sender<Option<ClientHandle>>,
+    },
     /// Keep a neighbour's token, and hand it in.
     Token {
         /// The node key that it is made out to.

@@ -16,12 +16,14 @@ const IDENTITY_FILE: &str = "identity.key";
 const IDENTITY: &str = "identity";
 const NODE_FILE: &str = "node.key";
 const NODE: &str = "node";
+const ACCOUNTS_FILE: &str = "accounts.key";
+const ACCOUNTS: &str = "accounts";
 const PASSWORD_FILE: &str = "password.key";
 const PASSWORD: &str = "password";
 /// What these files are sealed for.
 const PURPOSE: &str = "key files";
 /// Key files are small; a larger one is not ours.
-const KEY_FILE_MAX: u64 = 8_192;
+const KEY_FILE_MAX: u64 = 65_536;
 
 /// Why keys could not be had. Each names the file and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +152,23 @@ impl Keys {
         self.write(&self.dir.join(PASSWORD_FILE), PASSWORD, password.as_bytes())
     }
 
+    /// The accounts that were added, with their passwords, as [`Keys::set_accounts`] was given them.
+    ///
+    /// # Errors
+    /// As [`Keys::identity`].
+    pub fn accounts(&self) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
+        let found = read_any(&self.dir.join(ACCOUNTS_FILE), ACCOUNTS, self.sealer.as_ref())?;
+        Ok(found.map(|found| found.secret))
+    }
+
+    /// Keeps the accounts that were added.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn set_accounts(&self, accounts: &[u8]) -> Result<(), KeyError> {
+        self.write(&self.dir.join(ACCOUNTS_FILE), ACCOUNTS, accounts)
+    }
+
     /// Whether the identity is sealed.
     ///
     /// # Errors
@@ -179,7 +198,13 @@ impl Keys {
     }
 
     fn rewrite(&self, sealer: Option<&Sealer>) -> Result<(), KeyError> {
-        for (file, kind) in [(IDENTITY_FILE, IDENTITY), (NODE_FILE, NODE), (PASSWORD_FILE, PASSWORD)] {
+        let files = [
+            (IDENTITY_FILE, IDENTITY),
+            (NODE_FILE, NODE),
+            (PASSWORD_FILE, PASSWORD),
+            (ACCOUNTS_FILE, ACCOUNTS),
+        ];
+        for (file, kind) in files {
             let path = self.dir.join(file);
             if let Some(Found { secret, sealed }) = read_any(&path, kind, self.sealer.as_ref())?
                 && sealed != sealer.is_some()

@@ -2,6 +2,7 @@
 //!
 //! `docs/architecture.md` is the map. Each binary's `main` is one screen; what they do lives here.
 
+pub mod accounts;
 pub mod api;
 pub mod battery;
 pub mod bridge;

@@ -12,8 +12,9 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::Service;
+use crate::accounts::{AccountError, Accounts};
 use crate::api::socket::{Guard, Socket, SocketError};
+use crate::api::{AccountDesk, Service};
 use crate::battery;
 use crate::carriage::Carriage;
 use crate::clock::{Clock, mono_ms};
@@ -30,7 +31,7 @@ use crate::notices::Notices;
 use crate::random::OsRandom;
 use crate::shell::{Shell, Workers};
 use crate::transports::{self, Transports};
-use crate::uplink::{Uplink, UplinkError, UplinkState};
+use crate::uplink::{Hub, UplinkStates};
 
 /// Entries rewritten in one transaction.
 const COPIES_PAGE: usize = 32;
@@ -59,9 +60,9 @@ pub enum NodeError {
     /// Socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// Account.
+    /// Accounts.
     #[error(transparent)]
-    Uplink(#[from] UplinkError),
+    Account(#[from] AccountError),
     /// The system refused signal handlers.
     #[error("the system gives no signal handlers: {0}")]
     Signals(#[from] std::io::Error),
@@ -105,10 +106,12 @@ pub async fn run(
     let clock = Clock::new(config.clock);
     let events = EventLog::new(clock.clone());
     let (inputs, shell_inputs) = mpsc::channel(INPUTS_MAX);
+    let accounts = Accounts::open(config.account.as_ref(), keys.clone())?;
     let mailbox = Arc::new(Mailbox::open(
         store.clone(),
         identity,
         config.clone(),
+        accounts.clone(),
         clock.clone(),
         events.clone(),
         inputs.clone(),
@@ -125,7 +128,7 @@ pub async fn run(
     let (opener, opens) = mpsc::unbounded_channel();
     tasks.spawn(run_opener(mailbox.clone(), opens, cancel.clone()));
     let (uplink, commands) = mpsc::unbounded_channel();
-    let uplink_state = UplinkState::default();
+    let uplink_states = UplinkStates::default();
     let neighbours = Neighbours::default();
     let transports = Arc::new(Transports::new());
     let notices = Notices { events: events.clone(), mailbox: mailbox.clone() };
@@ -133,7 +136,7 @@ pub async fn run(
     let workers = Workers {
         carriage: carriage.clone(),
         opener,
-        uplink,
+        uplink: uplink.clone(),
         transports: transports.clone(),
         neighbours: neighbours.clone(),
         notices,
@@ -157,21 +160,17 @@ pub async fn run(
     mailbox.reveal_again().await?;
     tasks.spawn(run_calendar(mailbox.clone(), cancel.clone()));
     tasks.spawn(run_assembler(mailbox.clone(), cancel.clone()));
-    if let Some(account) = config.account.clone() {
-        let uplink = Uplink {
-            account,
-            mailbox: mailbox.clone(),
-            store: store.clone(),
-            inputs: inputs.clone(),
-            events: events.clone(),
-            state: uplink_state.clone(),
-        };
-        let password = uplink.password(&keys)?;
-        let session = uplink.spawn(password, commands, network.clone(), cancel.clone())?;
-        tasks.spawn(async move {
-            let _ = session.await;
-        });
-    }
+    let hub = Hub {
+        accounts: accounts.clone(),
+        mailbox: mailbox.clone(),
+        store: store.clone(),
+        inputs: inputs.clone(),
+        events: events.clone(),
+        states: uplink_states.clone(),
+        network: network.clone(),
+        cancel: cancel.clone(),
+    };
+    tasks.spawn(hub.run(commands));
     tasks.spawn(battery::watch(battery::POWER_SUPPLIES.into(), inputs.clone(), cancel.clone()));
     tasks.spawn(transports::run(
         transports.clone(),
@@ -193,7 +192,7 @@ pub async fn run(
         neighbours,
         transports,
         carriage,
-        uplink: uplink_state,
+        accounts: AccountDesk { accounts, states: uplink_states, uplink },
         clock,
         recovery,
         started_ms: mono_ms(),

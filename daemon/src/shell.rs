@@ -219,7 +219,7 @@ impl Shell {
     fn issue_token(&self, link: LinkId, carrier: NodeKey) {
         let (mailbox, inputs) = (self.workers.notices.mailbox.clone(), self.inputs.clone());
         tokio::spawn(async move {
-            if let Some(token) = mailbox.issue_token(carrier) {
+            for token in mailbox.issue_tokens(carrier) {
                 let _ = inputs.send(Input::Core(CoreEvent::TokenIssued { link, token })).await;
             }
         });

@@ -165,7 +165,7 @@ impl Session {
         match event {
             ClientEvent::Online { .. } => return true,
             ClientEvent::Verdict { bytes, reveal } => self.verdicts.push_back((bytes, reveal)),
-            ClientEvent::Bundle { from, bytes, message_id, taken } => {
+            ClientEvent::Bundle { from, bytes, message_id, taken, .. } => {
                 let bundle = Bundle::parse(bytes.into()).unwrap();
                 self.received.push_back(Received { from, id: message_id, bundle });
                 taken.done();

@@ -4,10 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use carrier_pigeon::accounts::Accounts;
 use carrier_pigeon::clock::Clock;
 use carrier_pigeon::config::{ClockMode, Config};
 use carrier_pigeon::events::EventLog;
 use carrier_pigeon::input::Input;
+use carrier_pigeon::keys::Keys;
 use carrier_pigeon::mailbox::{Arrival, Mailbox, OutboxView};
 use carrier_pigeon::random::OsRandom;
 use pigeon_bundle::{Bundle, Commitment, Identity, MessageId, NodeKey, SecretRandom};
@@ -126,7 +128,10 @@ fn open(
     inputs: &mpsc::Sender<Input>,
 ) -> Arc<Mailbox> {
     let (store, identity, clock, events) = (store.clone(), identity.clone(), clock.clone(), events.clone());
-    Arc::new(Mailbox::open(store, identity, Arc::new(config), clock, events, inputs.clone()).unwrap())
+    let keys = Keys::new(config.data_dir.clone(), None);
+    let accounts = Accounts::open(config.account.as_ref(), keys).unwrap();
+    let config = Arc::new(config);
+    Arc::new(Mailbox::open(store, identity, config, accounts, clock, events, inputs.clone()).unwrap())
 }
 
 /// Knows the tombstones of the store, as the core would, and passes on what the core is told.

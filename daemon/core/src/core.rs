@@ -234,6 +234,10 @@ impl Core {
                 self.pickups.away(cx.now.mono_ms);
                 Ok(())
             }
+            Event::UploadDeferred { bundle } => {
+                self.uplink.forget(&bundle);
+                Ok(())
+            }
             Event::Verdict { bundle, accepted } => self.verdict(cx, bundle, accepted),
             Event::Battery(battery) => {
                 self.energy.set_battery(cx.now.mono_ms, battery);

@@ -188,6 +188,11 @@ pub enum Event {
     UplinkUp,
     /// It cannot any more; uploads without verdict start again with the next `UplinkUp`.
     UplinkDown,
+    /// The bundle's bridge is away while another is there: it goes up when the ways up have changed.
+    UploadDeferred {
+        /// Which.
+        bundle: BundleId,
+    },
     /// The bridge's signed word on an upload, already verified.
     Verdict {
         /// Which.

@@ -1,7 +1,9 @@
 //! The local API: gRPC over a Unix socket (`proto/proto/pigeon/v1/pigeon.proto`).
 
+mod accounts;
 mod attachments;
 mod convert;
+mod people;
 pub mod socket;
 
 use std::pin::Pin;
@@ -24,7 +26,7 @@ use crate::events::EventLog;
 use crate::mailbox::{Mailbox, MailboxError};
 use crate::neighbours::Neighbours;
 use crate::transports::Transports;
-use crate::uplink::UplinkState;
+pub use accounts::AccountDesk;
 use convert::{
     bundle_detail, bundle_id, bundle_summary, contact, inbox_message, issued_card, outbox_message, status_of,
 };
@@ -51,8 +53,8 @@ pub struct Service {
     pub transports: Arc<Transports>,
     /// What was carried.
     pub carriage: Carriage,
-    /// The account.
-    pub uplink: UplinkState,
+    /// The accounts.
+    pub accounts: AccountDesk,
     /// Time.
     pub clock: Clock,
     /// What the store had to repair at start.
@@ -95,7 +97,7 @@ impl Service {
         api::IdentityReply {
             identity: self.mailbox.identity().to_string(),
             name: self.config.name.clone(),
-            jid: self.config.account.iter().map(|account| account.jid.clone()).collect(),
+            jid: self.accounts.accounts.addresses().0,
             card: card.map(|card| card.to_text()).unwrap_or_default(),
         }
     }
@@ -260,6 +262,7 @@ impl Pigeon for Service {
         let unread = self.mailbox.inbox(true).map_err(internal)?.len();
         let stats = self.store.stats().map_err(|e| status_of(&e.into()))?;
         let usage = stats.usage;
+        let uplinks = self.accounts.list().accounts;
         Ok(Response::new(api::StatusReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             name: self.config.name.clone(),
@@ -267,14 +270,59 @@ impl Pigeon for Service {
             node_key: self.transports.node_key().map(|key| key.to_string()).unwrap_or_default(),
             uptime_s: mono_ms().saturating_sub(self.started_ms) / 1000,
             clock: self.clock.source().as_str().to_owned(),
-            uplink: Some(self.uplink.get()),
+            uplink: Some(uplinks.first().cloned().unwrap_or_default()),
             transports: self.transports.status(),
             outbox_waiting: waiting as u64,
             inbox_unread: unread as u64,
             bundles: usage.own.bundles + usage.contacts.bundles + usage.strangers.bundles,
             recovery: self.recovery.clone(),
             carriage: Some(self.carriage.get()),
+            uplinks,
         }))
+    }
+
+    async fn search_contact(&self, request: Request<api::ContactByJid>) -> Reply<api::FoundContact> {
+        let (found, _card) = people::search(&self.accounts, &request.into_inner().jid).await?;
+        Ok(Response::new(found))
+    }
+
+    async fn add_contact(&self, request: Request<api::ContactByJid>) -> Reply<api::FoundContact> {
+        people::add(&self.accounts, &self.mailbox, &request.into_inner().jid, false).await.map(Response::new)
+    }
+
+    async fn contact_requests(
+        &self,
+        _: Request<api::ContactRequestsRequest>,
+    ) -> Reply<api::ContactRequestsReply> {
+        Ok(Response::new(api::ContactRequestsReply { jid: self.accounts.states.requests() }))
+    }
+
+    async fn accept_contact(&self, request: Request<api::ContactByJid>) -> Reply<api::FoundContact> {
+        people::add(&self.accounts, &self.mailbox, &request.into_inner().jid, true).await.map(Response::new)
+    }
+
+    async fn accounts(&self, _: Request<api::AccountsRequest>) -> Reply<api::AccountsReply> {
+        Ok(Response::new(self.accounts.list()))
+    }
+
+    async fn add_account(&self, request: Request<api::AddAccountRequest>) -> Reply<api::AccountsReply> {
+        self.accounts.add(&self.mailbox, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn login_account(&self, request: Request<api::AccountRequest>) -> Reply<api::AccountsReply> {
+        self.accounts.set(request.into_inner(), true).map(Response::new)
+    }
+
+    async fn logout_account(&self, request: Request<api::AccountRequest>) -> Reply<api::AccountsReply> {
+        self.accounts.set(request.into_inner(), false).map(Response::new)
+    }
+
+    async fn change_password(&self, request: Request<api::AccountRequest>) -> Reply<api::AccountsReply> {
+        self.accounts.change_password(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn remove_account(&self, request: Request<api::AccountRequest>) -> Reply<api::AccountsReply> {
+        self.accounts.remove(&self.mailbox, &request.into_inner().jid).await.map(Response::new)
     }
 
     type WatchStream = ReplyStream<api::Event>;

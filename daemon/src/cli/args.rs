@@ -46,6 +46,9 @@ pub(super) enum Command {
     /// Show, renew and revoke this node's contact cards, or take in somebody else's
     #[command(subcommand, arg_required_else_help = true)]
     Card(CardCommand),
+    /// The XMPP accounts that carry mail up and down
+    #[command(subcommand, arg_required_else_help = true)]
+    Account(AccountCommand),
     /// Look at the contacts
     #[command(subcommand, arg_required_else_help = true)]
     Contact(ContactCommand),
@@ -88,6 +91,76 @@ pub(super) enum Command {
         /// The shell to complete in
         shell: Shell,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommand {
+    /// List the accounts and how they do
+    List,
+    /// Add an account that exists at its server, and log in
+    Add(AccountArgs),
+    /// Make a new account at its server, where that allows it, and log in
+    Register(AccountArgs),
+    /// Log in to an account again
+    Login {
+        /// Its JID
+        jid: String,
+        /// Ask for its password, which has changed at the server
+        #[arg(long)]
+        new_password: bool,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Log out; the account stays on the card, and what is written to it waits
+    Logout {
+        /// Its JID
+        jid: String,
+    },
+    /// Change an account's password, here and at its server
+    Passwd {
+        /// Its JID
+        jid: String,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Forget an account; it stays at its server
+    Remove {
+        /// Its JID
+        jid: String,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct AccountArgs {
+    /// Its JID, such as elaine@example.org
+    pub(super) jid: String,
+    /// The bridge's domain [default: bridge. and the JID's domain]
+    #[arg(long, value_name = "DOMAIN")]
+    pub(super) bridge: Option<String>,
+    /// The server's address [default: the SRV records of the JID's domain]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) server: Option<String>,
+    /// TLS from the first byte in place of STARTTLS
+    #[arg(long)]
+    pub(super) direct_tls: bool,
+    /// Further roots of trust (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca_file: Option<PathBuf>,
+    /// The bridge's key in hex [default: the first one seen]
+    #[arg(long, value_name = "HEX")]
+    pub(super) bridge_key: Option<String>,
+    /// Send the password itself, inside TLS, where the server knows nothing better
+    #[arg(long)]
+    pub(super) allow_plain: bool,
+    #[command(flatten)]
+    pub(super) password: PasswordArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct PasswordArgs {
+    /// A file with the password on its first line [default: asked for, or the standard input's first line]
+    #[arg(long, value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -140,6 +213,23 @@ pub(super) struct QrArgs {
 pub(super) enum ContactCommand {
     /// List the contacts
     List,
+    /// Look for somebody's published card
+    Search {
+        /// The account, such as elaine@example.org
+        jid: String,
+    },
+    /// Ask somebody for a subscription, and take the published card where it may be seen
+    Add {
+        /// The account, such as elaine@example.org
+        jid: String,
+    },
+    /// List who has asked so
+    Requests,
+    /// Let somebody see this account's presence and card, and ask for theirs
+    Accept {
+        /// The account, such as elaine@example.org
+        jid: String,
+    },
 }
 
 #[derive(Debug, ClapArgs)]

@@ -79,6 +79,8 @@ messages! {
     RevokeCardReply { revoked, holds_published }
     Contact { identity, name, jid, bridge, issued_ms, prekey_expires_ms, introduced }
     ContactsReply { contacts }
+    FoundContact { jid, card, name, identity, subscription }
+    ContactRequestsReply { jid }
     BundleSummary { bundle_id, pool, copies, size, expires_ms, state, hops }
     BundlesReply { bundles, next }
     BundleDetail {
@@ -90,8 +92,9 @@ messages! {
     NeighboursReply { neighbours }
     StatusReply {
         version, name, identity, node_key, uptime_s, clock, uplink, transports, outbox_waiting, inbox_unread,
-        bundles, recovery, carriage,
+        bundles, recovery, carriage, uplinks,
     }
+    AccountsReply { accounts }
     Traffic { messages, bytes }
     Carriage { open, own, others, sent_direct, sent_via_pigeons, delivered_by_pigeons, looked_s }
     Uplink { jid, state, problem, bridge, registered }
@@ -118,7 +121,7 @@ mod tests {
                 .to_owned()
                 + r#""clock":"","uplink":{"jid":"elaine@subway","state":"","problem":"","bridge":"","#
                 + r#""registered":false},"transports":[{"name":"","state":"","problem":""}],"#
-                + r#""outbox_waiting":0,"inbox_unread":0,"bundles":0,"recovery":"","carriage":null}"#
+                + r#""outbox_waiting":0,"inbox_unread":0,"bundles":0,"recovery":"","carriage":null,"uplinks":[]}"#
         );
     }
 

@@ -45,7 +45,8 @@ impl Mailbox {
     pub async fn publish_card(&self) -> Result<Card, MailboxError> {
         let now_s = self.clock.trusted_wall_s().ok_or(MailboxError::NoClock)?;
         let keeping = self.keeping.lock().await;
-        let renewal = self.state().own.with_new_secret(&self.identity, &self.config, now_s, &mut OsRandom)?;
+        let renewal =
+            self.state().own.with_new_secret(&self.identity, &self.printed(), now_s, &mut OsRandom)?;
         self.adopt(renewal).await?;
         drop(keeping);
         self.send_cards().await?;

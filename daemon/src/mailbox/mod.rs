@@ -8,6 +8,7 @@ mod calendar;
 mod cancel;
 mod cards;
 mod contacts;
+mod marks;
 mod one_time;
 mod open;
 mod own;
@@ -28,6 +29,7 @@ use pigeon_proto::ContentError;
 use pigeon_store::{RecordOp, Store, StoreError, Table, Transaction};
 use tokio::sync::{mpsc, watch};
 
+use crate::accounts::Accounts;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::events::EventLog;
@@ -40,7 +42,7 @@ pub use cards::{CardView, Revoked};
 pub use contacts::Contact;
 use contacts::Contacts;
 pub use open::{Arrival, run_opener};
-use own::Own;
+use own::{Own, Printed};
 use records::{InboxRecord, MessageTable, OutboxRecord};
 pub use send::Sent;
 pub use views::{InboxView, OutboxView};
@@ -202,6 +204,7 @@ pub struct Mailbox {
     store: Store,
     identity: Identity,
     config: Arc<Config>,
+    accounts: Accounts,
     clock: Clock,
     events: EventLog,
     inputs: mpsc::Sender<Input>,
@@ -217,7 +220,8 @@ pub struct Mailbox {
 struct State {
     own: Own,
     contacts: Contacts,
-    bridge: Option<BridgeCard>,
+    /// Pinned cards of the accounts' bridges, by domain.
+    bridges: BTreeMap<String, BridgeCard>,
     inbox_next: u64,
     outbox_next: u64,
     duplicates: u64,
@@ -232,18 +236,21 @@ impl Mailbox {
         store: Store,
         identity: Identity,
         config: Arc<Config>,
+        accounts: Accounts,
         clock: Clock,
         events: EventLog,
         inputs: mpsc::Sender<Input>,
     ) -> Result<Self, MailboxError> {
-        let bridge = match &config.account {
-            Some(account) => store.record(Table::Meta, &bridge_key(&account.bridge))?,
-            None => None,
-        };
+        let mut bridges = BTreeMap::new();
+        for domain in accounts.addresses().1 {
+            if let Some(card) = pinned(&store, &domain)? {
+                bridges.insert(domain, card);
+            }
+        }
         let state = State {
             own: Own::load(&store, &mut OsRandom)?,
             contacts: Contacts::load(&store, &identity)?,
-            bridge: bridge.and_then(|bytes| BridgeCard::parse(&bytes).ok()),
+            bridges,
             inbox_next: INBOX.all::<InboxRecord>(&store)?.last().map_or(0, |(sequence, _)| sequence + 1),
             outbox_next: OUTBOX.all::<OutboxRecord>(&store)?.last().map_or(0, |(sequence, _)| sequence + 1),
             duplicates: 0,
@@ -253,6 +260,7 @@ impl Mailbox {
             store,
             identity,
             config,
+            accounts,
             clock,
             events,
             inputs,
@@ -309,7 +317,7 @@ impl Mailbox {
             if state.own.card().is_some() && self.clock.trusted_wall_s().is_none() {
                 return Ok(false);
             }
-            state.own.renewal(&self.identity, &self.config, now_s, &mut OsRandom)?
+            state.own.renewal(&self.identity, &self.printed(), now_s, &mut OsRandom)?
         };
         let Some(renewal) = renewal else { return Ok(false) };
         self.store.commit(Transaction::of_records(vec![renewal.record.clone()])).await?;
@@ -383,9 +391,21 @@ impl Mailbox {
         self.names.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    /// The pinned card of the account's bridge.
-    pub fn bridge(&self) -> Option<BridgeCard> {
-        self.state().bridge.clone()
+    /// The pinned card of a bridge.
+    pub fn bridge(&self, domain: &str) -> Option<BridgeCard> {
+        if let Some(card) = self.state().bridges.get(domain) {
+            return Some(card.clone());
+        }
+        // That of an account which was added since the start may have been pinned long ago.
+        let card = pinned(&self.store, domain).ok().flatten()?;
+        self.state().bridges.insert(domain.to_owned(), card.clone());
+        Some(card)
+    }
+
+    /// What this node's card says of its owner.
+    fn printed(&self) -> Printed {
+        let (jids, bridges) = self.accounts.addresses();
+        Printed { name: self.config.name.clone(), jids, bridges }
     }
 
     /// Pins the bridge's card durably.
@@ -399,7 +419,7 @@ impl Mailbox {
             value: card.as_bytes().to_vec(),
         };
         self.store.commit(Transaction::of_records(vec![record])).await?;
-        self.state().bridge = Some(card);
+        self.state().bridges.insert(card.domain().to_owned(), card);
         Ok(())
     }
 
@@ -416,6 +436,12 @@ impl Mailbox {
         self.store.commit(Transaction::of_records(vec![OUTBOX.replace(sequence, &record)])).await?;
         Ok(true)
     }
+}
+
+/// The card of a bridge that was pinned; one that does not parse any more is pinned anew.
+fn pinned(store: &Store, domain: &str) -> Result<Option<BridgeCard>, MailboxError> {
+    let bytes = store.record(Table::Meta, &bridge_key(domain))?;
+    Ok(bytes.and_then(|bytes| BridgeCard::parse(&bytes).ok()))
 }
 
 fn bridge_key(domain: &str) -> Vec<u8> {

@@ -8,7 +8,6 @@ use prost::Message;
 
 use super::records::OwnRecord;
 use super::{MailboxError, one_time};
-use crate::config::Config;
 
 mod persons;
 
@@ -30,6 +29,16 @@ pub(crate) struct Own {
     /// Cards that were made for one person each.
     persons: Vec<Person>,
     card: Option<Card>,
+}
+
+/// What a card says of its owner.
+pub(crate) struct Printed {
+    /// The name that the owner chose.
+    pub(crate) name: String,
+    /// Accounts, at most 4.
+    pub(crate) jids: Vec<String>,
+    /// Their bridges.
+    pub(crate) bridges: Vec<String>,
 }
 
 /// What is given out next: first made durable, then taken over, so that nobody is shown a card whose prekey or secret a
@@ -88,7 +97,7 @@ impl Own {
     pub(crate) fn renewal(
         &self,
         identity: &Identity,
-        config: &Config,
+        printed: &Printed,
         now_s: u64,
         rng: &mut dyn SecretRandom,
     ) -> Result<Option<Renewal>, MailboxError> {
@@ -96,18 +105,17 @@ impl Own {
         let rotated = next.ring.rotate(now_s, rng);
         let pruned = next.ring.prune(now_s) > 0;
         let stands = self.card.as_ref().is_some_and(|card| {
-            let (jids, bridges) = addresses(config);
             card.identity() == identity.key()
-                && card.name() == config.name
-                && card.jids() == jids
-                && card.bridges() == bridges
+                && card.name() == printed.name
+                && card.jids() == printed.jids
+                && card.bridges() == printed.bridges
         });
         let new_card = rotated || !stands;
         if !new_card && !pruned {
             return Ok(None);
         }
         if new_card {
-            next.issue(identity, config, now_s)?;
+            next.issue(identity, printed, now_s)?;
         }
         Ok(Some(next.into_renewal(new_card)))
     }
@@ -119,7 +127,7 @@ impl Own {
     pub(crate) fn with_new_secret(
         &self,
         identity: &Identity,
-        config: &Config,
+        printed: &Printed,
         now_s: u64,
         rng: &mut dyn SecretRandom,
     ) -> Result<Renewal, MailboxError> {
@@ -129,7 +137,7 @@ impl Own {
         let mut next = self.next()?;
         next.ring.rotate(now_s, rng);
         next.secrets.push(fresh_secret(rng));
-        next.issue(identity, config, now_s)?;
+        next.issue(identity, printed, now_s)?;
         Ok(next.into_renewal(true))
     }
 
@@ -208,16 +216,15 @@ impl Own {
     }
 
     /// Signs the published card anew. It is issued later than any before it, unless that one is dated ahead.
-    fn issue(&mut self, identity: &Identity, config: &Config, now_s: u64) -> Result<(), MailboxError> {
+    fn issue(&mut self, identity: &Identity, printed: &Printed, now_s: u64) -> Result<(), MailboxError> {
         let (Some(prekey), Some(secret)) = (self.ring.current(), self.secrets.last()) else {
             return Err(MailboxError::Damaged { what: "the prekey ring" });
         };
         let last_s = self.card.as_ref().map_or(0, Card::issued_s);
-        let (jids, bridges) = addresses(config);
         let fields = CardFields {
-            name: config.name.clone(),
-            jids,
-            bridges,
+            name: printed.name.clone(),
+            jids: printed.jids.clone(),
+            bridges: printed.bridges.clone(),
             mailbox_secret: secret.clone(),
             prekey: prekey.public(),
             prekey_expires_s: prekey.expires_s(),
@@ -250,13 +257,6 @@ impl Own {
             persons: self.persons.iter().map(Person::record).collect(),
         };
         RecordOp::Put { table: Table::Meta, key: KEY.to_vec(), value: record.encode_to_vec() }
-    }
-}
-
-fn addresses(config: &Config) -> (Vec<String>, Vec<String>) {
-    match &config.account {
-        Some(account) => (vec![account.jid.clone()], vec![account.bridge.clone()]),
-        None => (Vec::new(), Vec::new()),
     }
 }
 

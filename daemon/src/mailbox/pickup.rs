@@ -5,22 +5,24 @@ use pigeon_proto::PickupToken;
 
 use super::Mailbox;
 use super::send::random;
+use crate::config::Account;
 use crate::random::OsRandom;
 
 impl Mailbox {
-    /// A token for the neighbour with this node key; good for a day, or as long as bridges allow. `None` where there is
-    /// no account, no bridge whose card is pinned, or no clock to say when the token ends.
-    pub fn issue_token(&self, carrier: NodeKey) -> Option<PickupToken> {
-        let account = self.config.account.as_ref()?;
-        let now_s = self.clock.trusted_wall_s()?;
+    /// Tokens for the neighbour with this node key, one for each bridge that mail may wait at; good for a day. None where
+    /// there is no account, no bridge whose card is pinned, or no clock to say when a token ends.
+    pub fn issue_tokens(&self, carrier: NodeKey) -> Vec<PickupToken> {
+        let Some(now_s) = self.clock.trusted_wall_s() else { return Vec::new() };
+        let entries = self.accounts.all();
+        entries.iter().filter_map(|entry| self.issue_token(carrier, &entry.account, now_s)).collect()
+    }
+
+    fn issue_token(&self, carrier: NodeKey, account: &Account, now_s: u64) -> Option<PickupToken> {
         let expires_s = now_s + PICKUP_LIFETIME_MAX_S;
-        let (bridge, tags) = {
-            let state = self.state();
-            (state.bridge.clone()?, state.own.newest_tags(now_s, PICKUP_TAGS_MAX))
-        };
+        let bridge = self.bridge(&account.bridge)?;
         let terms = PickupTerms {
             recipient: account.jid.clone(),
-            tags,
+            tags: self.state().own.newest_tags(now_s, PICKUP_TAGS_MAX),
             carrier,
             nonce: random(),
             expires_s,

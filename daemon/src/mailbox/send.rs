@@ -1,8 +1,8 @@
 //! From a text to a durable bundle.
 
 use pigeon_bundle::{
-    Bundle, Card, Draft, Epoch, IdentityKey, MessageId, OneTimePublic, Sealed, SecretRandom, UplinkDraft,
-    seal, seal_once,
+    BridgeCard, Bundle, Card, Draft, Epoch, IdentityKey, MessageId, OneTimePublic, Sealed, SecretRandom,
+    UplinkDraft, seal, seal_once,
 };
 use pigeon_core::entry::HOPS_AT_BIRTH_MAX;
 use pigeon_core::{Entry, Event as CoreEvent, StoreOp};
@@ -129,20 +129,14 @@ impl Mailbox {
     ) -> Result<Outgoing, MailboxError> {
         let bytes = content.encode()?;
         let clock = self.clock.trusted_wall_s();
-        let uplink = match (&state.bridge, &self.config.account, card.jids().first()) {
-            (Some(bridge), Some(account), Some(recipient))
-                if card.bridges().iter().any(|b| b == bridge.domain()) =>
-            {
-                Some(UplinkDraft {
-                    bridge,
-                    author_jid: &account.jid,
-                    recipient_jid: recipient,
-                    message_id: id,
-                    sent_ms: self.clock.display_ms(),
-                })
-            }
-            _ => None,
-        };
+        let way = self.way(state, card);
+        let uplink = way.as_ref().map(|(bridge, author_jid, recipient_jid)| UplinkDraft {
+            bridge,
+            author_jid,
+            recipient_jid,
+            message_id: id,
+            sent_ms: self.clock.display_ms(),
+        });
         let draft = Draft {
             recipient: card,
             content: &bytes,
@@ -159,6 +153,17 @@ impl Mailbox {
         let entry = Entry::own(hops % (HOPS_AT_BIRTH_MAX + 1), clock);
         let put = StoreOp::Put { bundle: Bundle::clone(&sealed.bundle), entry };
         Ok(Outgoing { sealed, put, records: Vec::new(), given: Vec::new() })
+    }
+
+    /// By which of our accounts' bridges the holder of `card` can be reached: bridge, our JID, theirs. An account that is
+    /// logged out does as well: carriers bring the message to its bridge.
+    fn way(&self, state: &State, card: &Card) -> Option<(BridgeCard, String, String)> {
+        let recipient = card.jids().first()?;
+        self.accounts.all().into_iter().find_map(|entry| {
+            let bridge = state.bridges.get(&entry.account.bridge)?;
+            let shared = card.bridges().iter().any(|domain| domain == bridge.domain());
+            shared.then(|| (bridge.clone(), entry.account.jid, recipient.clone()))
+        })
     }
 
     /// The card held of an identity.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use pigeon_bundle::{BridgeCard, Reveal};
 use pigeon_proto::api::Event;
-use pigeon_xmpp::{ClientHandle, IqError, PickedUp};
+use pigeon_xmpp::{ArchivePage, ArchiveStart, ClientHandle, IqError, PickedUp};
 
-use super::UplinkState;
+use super::UplinkStates;
 use super::pickup::TokenKey;
 use crate::config::Account;
 use crate::events::{EventLog, event};
@@ -20,13 +20,17 @@ pub(super) struct Introducer {
     pub(super) client: ClientHandle,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) events: EventLog,
-    pub(super) state: UplinkState,
+    pub(super) states: UplinkStates,
 }
 
 /// What came of a question to the bridge.
 pub(super) enum Answer {
     /// The card is pinned and ours is registered, or what is in the way, for people.
     Introduced(Result<(), String>),
+    /// A page of the account's archive.
+    Page(Result<ArchivePage, IqError>),
+    /// A card that somebody has published.
+    Card { jid: String, bytes: Option<Vec<u8>> },
     /// What came of a neighbour's token.
     PickedUp { token: TokenKey, result: Result<PickedUp, IqError> },
     /// The bridge has taken these, or has not.
@@ -47,6 +51,17 @@ impl Introducer {
             tracing::info!(%error, "the bridge did not take a tombstone; it is told again");
         }
         Answer::Revealed { reveals, taken: answer.is_ok() }
+    }
+
+    /// Asks for a page of the archive.
+    pub(super) async fn page(self, start: ArchiveStart) -> Answer {
+        Answer::Page(self.client.archive_page(&start).await)
+    }
+
+    /// Looks for the card that somebody has published.
+    pub(super) async fn find_card(self, jid: String) -> Answer {
+        let bytes = self.client.published_card(&jid).await.ok().flatten();
+        Answer::Card { jid, bytes }
     }
 
     /// Hands in a neighbour's token.
@@ -80,7 +95,7 @@ impl Introducer {
                     card.domain()
                 ));
             }
-        } else if let Some(pinned) = self.mailbox.bridge() {
+        } else if let Some(pinned) = self.mailbox.bridge(&self.account.bridge) {
             if pinned.key() != card.key() {
                 return Err(format!(
                     "the bridge {} shows another key than the pinned one, and nothing is sent to it: ask its operator; \
@@ -93,11 +108,15 @@ impl Introducer {
             }
         }
         let domain = card.domain().to_owned();
-        if self.mailbox.bridge().is_some_and(|pinned| pinned.as_bytes() == card.as_bytes()) {
+        if self
+            .mailbox
+            .bridge(&self.account.bridge)
+            .is_some_and(|pinned| pinned.as_bytes() == card.as_bytes())
+        {
             return Ok(());
         }
         self.mailbox.pin_bridge(card).await.map_err(|e| e.to_string())?;
-        self.state.set(|s| s.bridge.clone_from(&domain));
+        self.states.set(&self.account.jid, |s| s.bridge.clone_from(&domain));
         self.events.push(Event { detail: domain, ..event("bridge_pinned") });
         Ok(())
     }
@@ -111,12 +130,16 @@ impl Introducer {
             .register(own.as_bytes())
             .await
             .map_err(|e| format!("the bridge does not register this node's card: {e}"))?;
-        self.state.set(|s| {
+        self.states.set(&self.account.jid, |s| {
             s.registered = true;
             s.problem.clear();
         });
         self.events.push(Event { detail: until.to_string(), ..event("uplink_registered") });
         tracing::info!(until, "registered with the bridge");
+        // For those who may see the account's presence; without PEP a card goes from hand to hand.
+        if let Err(error) = self.client.publish_card(own.as_bytes()).await {
+            tracing::debug!(%error, "the card is not published");
+        }
         Ok(())
     }
 }

@@ -3,34 +3,38 @@
 //! A bundle counts as uplinked only on the bridge's signed verdict. What has no verdict is sent again: after a while,
 //! and after every reconnect, because the core re-queues it.
 
+mod archive;
 mod bridge;
+mod hub;
 mod pickup;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pigeon_bundle::{Bundle, BundleId, NodeSecret, Reveal, Verdict, VerdictCode};
+use pigeon_bundle::{Bundle, BundleId, Card, NodeSecret, Reveal, Verdict, VerdictCode};
 use pigeon_core::{Catalog, Event as CoreEvent};
 use pigeon_proto::PickupToken;
 use pigeon_proto::api::{Event, Uplink as UplinkStatus};
-use pigeon_store::Store;
+use pigeon_store::{Store, StoreError};
 use pigeon_xmpp::{
-    ClientConfig, ClientEvent, ClientHandle, IqError, OfflineReason, PickedUp, REVEALS_MAX, Secret,
-    spawn_client,
+    ArchivePage, ClientConfig, ClientEvent, ClientHandle, IqError, OfflineReason, PickedUp, REVEALS_MAX,
+    Secret, Subscription, spawn_client,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use zeroize::Zeroizing;
 
+use crate::accounts::Entry;
 use crate::config::Account;
 use crate::events::{EventLog, event};
 use crate::input::{Input, UplinkCommand};
-use crate::keys::Keys;
 use crate::mailbox::{Arrival, Mailbox};
+use archive::Archive;
 use bridge::{Answer, Introducer};
+pub use hub::Hub;
+use hub::{Report, Told};
 use pickup::{TokenKey, Tokens};
 
 /// An upload without a verdict is sent again after this, then after twice as long, and so on.
@@ -41,21 +45,74 @@ const KEEP_RETRY: Duration = Duration::from_secs(5);
 /// A question that the bridge did not answer is asked again after this, then after twice as long, and so on.
 const QUESTION_WAIT: Duration = Duration::from_secs(5);
 const QUESTION_WAIT_MAX: Duration = Duration::from_secs(300);
+/// Requests for presence that are remembered.
+const REQUESTS_MAX: usize = 256;
 /// The registration is renewed this often while the session lasts; the bridge keeps it for months.
 const RENEWAL: Duration = Duration::from_secs(24 * 3_600);
 
-/// The uplink's state for `pigeon status`. Cloning gives another handle.
+/// The uplinks' states for `pigeon status`. Cloning gives another handle.
 #[derive(Debug, Clone, Default)]
-pub struct UplinkState(Arc<Mutex<UplinkStatus>>);
+pub struct UplinkStates {
+    states: Arc<Mutex<Vec<UplinkStatus>>>,
+    /// Who asks to see an account's presence. The server tells again what has no answer.
+    requests: Arc<Mutex<BTreeSet<String>>>,
+}
 
-impl UplinkState {
-    /// A copy for the API.
-    pub fn get(&self) -> UplinkStatus {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+impl UplinkStates {
+    /// Copies for the API, in the accounts' order.
+    pub fn all(&self) -> Vec<UplinkStatus> {
+        self.lock().clone()
     }
 
-    fn set(&self, change: impl FnOnce(&mut UplinkStatus)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    /// There are these accounts now.
+    fn keep(&self, entries: &[Entry]) {
+        let mut states = self.lock();
+        let state_of = |entry: &Entry| {
+            let held = states.iter().find(|state| state.jid == entry.account.jid).cloned();
+            let state = if entry.is_on { "connecting" } else { "logged out" };
+            held.unwrap_or_else(|| UplinkStatus {
+                jid: entry.account.jid.clone(),
+                state: state.to_owned(),
+                ..UplinkStatus::default()
+            })
+        };
+        let next = entries.iter().map(state_of).collect();
+        *states = next;
+    }
+
+    fn get(&self, jid: &str) -> UplinkStatus {
+        self.lock().iter().find(|state| state.jid == jid).cloned().unwrap_or_default()
+    }
+
+    fn set(&self, jid: &str, change: impl FnOnce(&mut UplinkStatus)) {
+        if let Some(state) = self.lock().iter_mut().find(|state| state.jid == jid) {
+            change(state);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<UplinkStatus>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who asks to see an account's presence and has no answer.
+    pub fn requests(&self) -> Vec<String> {
+        self.asking().iter().cloned().collect()
+    }
+
+    fn request(&self, from: &str) {
+        let mut asking = self.asking();
+        if asking.len() < REQUESTS_MAX {
+            asking.insert(from.to_owned());
+        }
+    }
+
+    /// It has been answered, or taken back.
+    pub fn no_request(&self, from: &str) {
+        self.asking().remove(from);
+    }
+
+    fn asking(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,38 +126,17 @@ pub struct Uplink {
     pub store: Store,
     /// To the core.
     pub inputs: mpsc::Sender<Input>,
+    /// To the hub.
+    reports: mpsc::UnboundedSender<Report>,
     /// For `pigeon watch`.
     pub events: EventLog,
     /// For `pigeon status`.
-    pub state: UplinkState,
+    pub states: UplinkStates,
 }
 
 /// Why the uplink cannot run at all.
 #[derive(Debug, thiserror::Error)]
 pub enum UplinkError {
-    /// The password file cannot be read.
-    #[error(
-        "account.password_file {path}: {source}\nhelp: write the password of {jid} on its first line and chmod 600 it"
-    )]
-    Password {
-        /// The file.
-        path: std::path::PathBuf,
-        /// The account.
-        jid: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// There is no password.
-    #[error(
-        "there is no password for {jid}\nhelp: `pigeon store password` keeps it encrypted in the data folder; or name a file with account.password_file"
-    )]
-    NoPassword {
-        /// The account.
-        jid: String,
-    },
-    /// The kept password cannot be read.
-    #[error(transparent)]
-    Key(#[from] crate::keys::KeyError),
     /// The account's settings cannot be used.
     #[error(transparent)]
     Config(#[from] pigeon_xmpp::ConfigError),
@@ -151,6 +187,9 @@ struct Driver {
     /// Tombstones that the bridge has not confirmed, and when to tell it.
     owed: Vec<Reveal>,
     telling: Question,
+    /// What came while the account was offline, and when to look.
+    archive: Archive,
+    catching_up: Question,
     /// Neighbours' tokens, and when to hand them in.
     tokens: Tokens,
     fetching: Question,
@@ -161,23 +200,6 @@ struct Driver {
 }
 
 impl Uplink {
-    /// The account's password.
-    ///
-    /// # Errors
-    /// A file that cannot be read, or no password at all.
-    pub fn password(&self, keys: &Keys) -> Result<Secret, UplinkError> {
-        let account = &self.account;
-        let Some(path) = &account.password_file else {
-            let kept =
-                keys.password()?.ok_or_else(|| UplinkError::NoPassword { jid: account.jid.clone() })?;
-            return Ok(Secret::from(kept.as_str().to_owned()));
-        };
-        let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|source| {
-            UplinkError::Password { path: path.clone(), jid: account.jid.clone(), source }
-        })?;
-        Ok(Secret::from(text.lines().next().unwrap_or_default().to_owned()))
-    }
-
     /// Starts the session's task.
     ///
     /// # Errors
@@ -188,19 +210,21 @@ impl Uplink {
         commands: mpsc::UnboundedReceiver<UplinkCommand>,
         network: watch::Receiver<u64>,
         cancel: CancellationToken,
-    ) -> Result<tokio::task::JoinHandle<()>, UplinkError> {
+    ) -> Result<(ClientHandle, tokio::task::JoinHandle<()>), UplinkError> {
         let account = &self.account;
         let config = ClientConfig {
             server: account.server.clone(),
             direct_tls: account.direct_tls,
             ca_file: account.ca_file.clone(),
+            allow_plain: account.allow_plain,
             resource: Some(self.resource()),
             ..ClientConfig::new(account.jid.clone(), password, account.bridge.clone())
         };
-        self.state.set(|s| {
-            s.jid.clone_from(&account.jid);
+        let pinned = self.mailbox.bridge(&account.bridge);
+        self.states.set(&account.jid, |s| {
             "connecting".clone_into(&mut s.state);
-            s.bridge = self.mailbox.bridge().map(|card| card.domain().to_owned()).unwrap_or_default();
+            s.problem.clear();
+            s.bridge = pinned.map(|card| card.domain().to_owned()).unwrap_or_default();
         });
         let (client, events) = spawn_client(config, cancel.clone())?;
         let introducer = Introducer {
@@ -208,10 +232,11 @@ impl Uplink {
             client: client.clone(),
             mailbox: self.mailbox.clone(),
             events: self.events.clone(),
-            state: self.state.clone(),
+            states: self.states.clone(),
         };
         let quiet = || Question { wait: QUESTION_WAIT, at: None };
         let tokens = Tokens::new(self.store.clone(), self.account.jid.clone());
+        let archive = Archive::new(self.store.clone(), &self.account.jid);
         let driver = Driver {
             uplink: self,
             client,
@@ -221,17 +246,24 @@ impl Uplink {
             introduction: quiet(),
             owed: Vec::new(),
             telling: quiet(),
+            archive,
+            catching_up: quiet(),
             tokens,
             fetching: quiet(),
             handed_in: BTreeSet::new(),
             asked: JoinSet::new(),
             cancel,
         };
-        Ok(tokio::spawn(driver.run(events, commands, network)))
+        let client = driver.client.clone();
+        Ok((client, tokio::spawn(driver.run(events, commands, network))))
     }
 }
 
 impl Uplink {
+    fn set(&self, change: impl FnOnce(&mut UplinkStatus)) {
+        self.states.set(&self.account.jid, change);
+    }
+
     /// Fixed for a node, so that after a crash the server ends the old session at once and hands over what that one
     /// had not acknowledged; different on each node of an account.
     fn resource(&self) -> String {
@@ -250,7 +282,7 @@ impl Driver {
         let mut card_changes = self.uplink.mailbox.card_changes();
         let cancel = self.cancel.clone();
         loop {
-            let questions = [self.introduction.at, self.telling.at, self.fetching.at];
+            let questions = [self.introduction.at, self.telling.at, self.fetching.at, self.catching_up.at];
             let wake = self.pending.values().map(|p| p.again_at).chain(questions.into_iter().flatten()).min();
             tokio::select! {
                 () = cancel.cancelled() => break,
@@ -290,6 +322,11 @@ impl Driver {
             }
             self.owed.clear();
         }
+        if self.catching_up.is_due() {
+            self.catching_up.at = None;
+            let now_ms = self.uplink.mailbox.trusted_wall_s().unwrap_or(0).saturating_mul(1_000);
+            self.asked.spawn(self.introducer.clone().page(self.archive.start(now_ms)));
+        }
         if self.fetching.is_due() {
             self.fetching.at = None;
             self.hand_in_tokens().await;
@@ -302,19 +339,21 @@ impl Driver {
             Answer::Introduced(Ok(())) => {
                 self.introduction = Question { wait: QUESTION_WAIT, at: Some(Instant::now() + RENEWAL) };
                 if std::mem::replace(&mut self.bridge, Bridge::Ready) == Bridge::Unknown {
-                    self.core(CoreEvent::UplinkUp).await;
+                    self.report(Told::Ready(true));
                     self.fetching.ask_now();
                 }
             }
             Answer::Introduced(Err(problem)) => {
                 tracing::warn!(problem, "the bridge is not usable yet");
-                self.uplink.state.set(|s| s.problem = problem);
+                self.uplink.set(|s| s.problem = problem);
                 self.introduction.ask_later();
             }
             Answer::Revealed { reveals, taken: true } => {
                 self.telling.wait = QUESTION_WAIT;
-                self.core(CoreEvent::RevealConfirmed { reveals }).await;
+                self.report(Told::Revealed(reveals));
             }
+            Answer::Page(page) => self.page(page).await,
+            Answer::Card { jid, bytes } => self.found_card(&jid, bytes).await,
             Answer::PickedUp { token, result } => self.picked_up(token, result).await,
             Answer::Revealed { reveals, taken: false } => {
                 self.owed.extend(reveals);
@@ -323,8 +362,67 @@ impl Driver {
         }
     }
 
+    /// A page of the archive: each message by the same door as a live one, then the next page.
+    async fn page(&mut self, page: Result<ArchivePage, IqError>) {
+        let ArchivePage { messages, last, complete } = match page {
+            Ok(page) => page,
+            Err(IqError::Refused { condition, .. }) => {
+                if condition == "item-not-found" && self.archive.lost() {
+                    self.catching_up.ask_now();
+                } else {
+                    tracing::debug!(condition, "the account has no archive to catch up from");
+                }
+                return;
+            }
+            Err(IqError::Offline | IqError::Ended) => return,
+            Err(error) => {
+                tracing::info!(%error, "the archive is asked again later");
+                return self.catching_up.ask_later();
+            }
+        };
+        for message in messages {
+            // What the bridge handed out for a neighbour is not ours.
+            if !self.is_our_bridge(&message.from) && !self.downlink(message.bytes).await {
+                return;
+            }
+        }
+        match self.archive.taken(last, complete).await {
+            Ok(true) => self.catching_up.ask_now(),
+            Ok(false) => {}
+            Err(error) => note_place(Err(error)),
+        }
+    }
+
+    /// Whoever asks to see the account's presence waits for the user; whoever allows it has a card to show.
+    fn subscription(&mut self, from: String, kind: Subscription) {
+        match kind {
+            Subscription::Ask => {
+                self.uplink.states.request(&from);
+                self.uplink.events.push(event("contact_request"));
+            }
+            Subscription::Allow => {
+                self.asked.spawn(self.introducer.clone().find_card(from));
+            }
+            Subscription::Refuse | Subscription::End => self.uplink.states.no_request(&from),
+        }
+    }
+
+    /// A card counts only for an account that it lists: anybody could publish somebody else's.
+    async fn found_card(&self, jid: &str, bytes: Option<Vec<u8>>) {
+        let listed = |card: &Card| card.jids().iter().any(|own| own.eq_ignore_ascii_case(jid));
+        let Some(card) = bytes.and_then(|bytes| Card::parse(&bytes).ok()).filter(listed) else { return };
+        if let Err(error) = self.uplink.mailbox.introduce_card(card.as_bytes()).await {
+            tracing::debug!(%error, "a published card is not taken");
+        }
+    }
+
     async fn keep_token(&mut self, carrier: &NodeSecret, token: PickupToken) {
-        let Some(bridge) = self.uplink.mailbox.bridge().filter(|card| *card.domain() == *token.domain) else {
+        let Some(bridge) = self
+            .uplink
+            .mailbox
+            .bridge(&self.uplink.account.bridge)
+            .filter(|card| *card.domain() == *token.domain)
+        else {
             tracing::info!("a neighbour's token is for a bridge that this node does not use");
             return;
         };
@@ -380,7 +478,7 @@ impl Driver {
     }
 
     fn online(&self) {
-        self.uplink.state.set(|s| {
+        self.uplink.set(|s| {
             "online".clone_into(&mut s.state);
             s.problem.clear();
         });
@@ -393,15 +491,18 @@ impl Driver {
         // What was asked of this session has no answer; the core tells again what it owes with the next `UplinkUp`.
         self.asked.abort_all();
         while self.asked.join_next().await.is_some() {}
+        note_place(self.archive.end().await);
+        self.catching_up.at = None;
         self.introduction.at = None;
         self.telling.at = None;
         self.fetching.at = None;
         self.handed_in.clear();
         self.owed.clear();
         let detail = reason.to_string();
-        let news = self.uplink.state.get().problem != detail;
-        self.uplink.state.set(|s| {
-            (if reason.needs_operator() { "refused" } else { "offline" }).clone_into(&mut s.state);
+        let news = self.uplink.states.get(&self.uplink.account.jid).problem != detail;
+        self.uplink.set(|s| {
+            let refused = reason.needs_operator() || reason.may_be_in_between();
+            (if refused { "refused" } else { "offline" }).clone_into(&mut s.state);
             s.problem.clone_from(&detail);
         });
         if news {
@@ -409,7 +510,7 @@ impl Driver {
             self.uplink.events.push(Event { detail, ..event("uplink_offline") });
         }
         if was_ready {
-            self.core(CoreEvent::UplinkDown).await;
+            self.report(Told::Ready(false));
         }
     }
 
@@ -425,6 +526,8 @@ impl Driver {
             UplinkCommand::Reveal(reveals) => {
                 self.asked.spawn(self.introducer.clone().reveal(reveals));
             }
+            // The hub answers it.
+            UplinkCommand::Client { .. } => {}
             UplinkCommand::Token { carrier, token } => self.keep_token(&carrier, token).await,
         }
     }
@@ -458,7 +561,9 @@ impl Driver {
     }
 
     fn is_for_our_bridge(&self, bundle: &Bundle) -> bool {
-        let (Some(uplink), Some(pinned)) = (bundle.uplink(), self.uplink.mailbox.bridge()) else {
+        let (Some(uplink), Some(pinned)) =
+            (bundle.uplink(), self.uplink.mailbox.bridge(&self.uplink.account.bridge))
+        else {
             return false;
         };
         *uplink.domain == *pinned.domain() && uplink.bridge_key == *pinned.key()
@@ -479,10 +584,21 @@ impl Driver {
 
     async fn session_event(&mut self, event: ClientEvent) {
         match event {
-            ClientEvent::Online { .. } => {
+            ClientEvent::Online { resumed } => {
                 self.online();
                 self.introduction.ask_now();
+                if !resumed {
+                    self.archive.begin();
+                    self.catching_up.ask_now();
+                }
             }
+            ClientEvent::Mark { from, message_id, mark, taken } => {
+                if let Err(error) = self.uplink.mailbox.marked(&from, &message_id, mark).await {
+                    tracing::error!(%error, "a receipt of an ordinary client cannot be kept");
+                }
+                taken.done();
+            }
+            ClientEvent::Subscription { from, kind } => self.subscription(from, kind),
             ClientEvent::Offline { reason } => self.offline(&reason).await,
             ClientEvent::Verdict { bytes, reveal } => self.verdict(&bytes, reveal).await,
             ClientEvent::Bundle { from, bytes, taken, .. } if self.is_our_bridge(&from) => {
@@ -490,8 +606,12 @@ impl Driver {
                 // What a crash loses now is at the bridge, which keeps it until its recipient has it.
                 taken.done();
             }
-            ClientEvent::Bundle { bytes, taken, .. } => {
+            ClientEvent::Bundle { bytes, archive_id, taken, .. } => {
                 if self.downlink(bytes).await {
+                    if let Some(id) = archive_id {
+                        let moved = self.archive.live(id).await;
+                        note_place(moved);
+                    }
                     // Only now may the server forget it.
                     taken.done();
                 } else {
@@ -561,6 +681,11 @@ impl Driver {
         }
     }
 
+    fn report(&self, what: Told) {
+        // The hub ends only when the daemon stops.
+        let _ = self.uplink.reports.send(Report { jid: self.uplink.account.jid.clone(), what });
+    }
+
     async fn core(&self, event: CoreEvent) {
         // The shell ends only when the daemon stops.
         let _ = self.uplink.inputs.send(Input::Core(event)).await;
@@ -570,6 +695,12 @@ impl Driver {
 /// Whether the bridge will never answer this otherwise.
 fn is_final(condition: &str) -> bool {
     matches!(condition, "forbidden" | "bad-request" | "not-acceptable" | "policy-violation")
+}
+
+fn note_place(kept: Result<(), StoreError>) {
+    if let Err(error) = kept {
+        tracing::error!(%error, "the place in the archive cannot be kept; it is read again from the last one");
+    }
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -124,6 +124,13 @@ impl OfflineReason {
         )
     }
 
+    /// Whether it looks like somebody in between, such as a captive portal, or like a server that has to be mended: it may
+    /// pass without a word, so it is tried again, but not often.
+    #[must_use]
+    pub fn may_be_in_between(&self) -> bool {
+        matches!(self, Self::Tls { .. })
+    }
+
     /// Of a failed connection to `addr`.
     pub(crate) fn connecting(addr: &str, error: &io::Error) -> Self {
         match error.kind() {

@@ -1,5 +1,6 @@
 //! The commands: each asks the daemon and shows the answer.
 
+mod account;
 mod attachment;
 mod card;
 mod lines;
@@ -27,7 +28,8 @@ pub(super) async fn run(command: Command, socket: &Path, out: &mut Out) -> Resul
     match command {
         Command::Id => id(&connect().await?, out).await,
         Command::Card(command) => card_command(command, socket, out).await,
-        Command::Contact(ContactCommand::List) => contacts(&connect().await?, out).await,
+        Command::Account(command) => account::run(command, socket, out).await,
+        Command::Contact(command) => contact_command(command, &connect().await?, out).await,
         Command::Send(message) if message.lines => send::lines(&connect().await?, message, out).await,
         Command::Send(message) => {
             // What is wrong with the arguments is said whether or not a daemon answers.
@@ -91,6 +93,27 @@ async fn id(daemon: &Daemon, out: &mut Out) -> Result<(), CliError> {
 async fn contacts(daemon: &Daemon, out: &mut Out) -> Result<(), CliError> {
     let reply = daemon.answer(About::Node, daemon.client().contacts(api::ContactsRequest {})).await?;
     show(out, &reply, view::contacts::list)
+}
+
+async fn contact_command(command: ContactCommand, daemon: &Daemon, out: &mut Out) -> Result<(), CliError> {
+    let found = match command {
+        ContactCommand::List => return contacts(daemon, out).await,
+        ContactCommand::Requests => {
+            let request = api::ContactRequestsRequest {};
+            let reply = daemon.answer(About::Contact, daemon.client().contact_requests(request)).await?;
+            return show(out, &reply, view::contacts::requests);
+        }
+        ContactCommand::Search { jid } => {
+            daemon.answer(About::Contact, daemon.client().search_contact(api::ContactByJid { jid })).await?
+        }
+        ContactCommand::Add { jid } => {
+            daemon.answer(About::Contact, daemon.client().add_contact(api::ContactByJid { jid })).await?
+        }
+        ContactCommand::Accept { jid } => {
+            daemon.answer(About::Contact, daemon.client().accept_contact(api::ContactByJid { jid })).await?
+        }
+    };
+    show(out, &found, view::contacts::found)
 }
 
 async fn neighbours(daemon: &Daemon, out: &mut Out) -> Result<(), CliError> {

@@ -1,6 +1,8 @@
 //! Contacts.
 
-use pigeon_proto::api::{CardsReply, Contact, ContactsReply, IssuedCard, RevokeCardReply};
+use pigeon_proto::api::{
+    CardsReply, Contact, ContactRequestsReply, ContactsReply, FoundContact, IssuedCard, RevokeCardReply,
+};
 
 use super::super::error::CliError;
 use super::super::output::Out;
@@ -42,6 +44,26 @@ pub(in super::super) fn imported(out: &mut Out, contact: &Contact) -> Result<(),
         ("card issued", rfc3339(*issued_ms)),
         ("prekey until", rfc3339(*prekey_expires_ms)),
     ])
+}
+
+/// Somebody who was looked for by JID.
+pub(in super::super) fn found(out: &mut Out, found: &FoundContact) -> Result<(), CliError> {
+    let card = if found.card.is_empty() { "none to be seen" } else { "published" };
+    out.pairs(&[
+        ("jid", found.jid.clone()),
+        ("subscription", found.subscription.clone()),
+        ("card", card.to_owned()),
+        ("name", or_dash(&found.name)),
+        ("identity", or_dash(&found.identity)),
+    ])
+}
+
+/// Who asks for a subscription.
+pub(in super::super) fn requests(out: &mut Out, reply: &ContactRequestsReply) -> Result<(), CliError> {
+    for jid in &reply.jid {
+        out.line(&one_line(jid))?;
+    }
+    out.line(&count(reply.jid.len() as u64, "request", "requests"))
 }
 
 /// The cards given out, one to a row.

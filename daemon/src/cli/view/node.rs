@@ -1,7 +1,8 @@
 //! The node: who it is, how it does, whom it meets, what happens.
 
 use pigeon_proto::api::{
-    Carriage, Event, IdentityReply, Neighbour, NeighboursReply, StatusReply, Traffic, TransportStatus, Uplink,
+    AccountsReply, Carriage, Event, IdentityReply, Neighbour, NeighboursReply, StatusReply, Traffic,
+    TransportStatus, Uplink,
 };
 
 use super::super::error::CliError;
@@ -52,8 +53,11 @@ pub(in super::super) fn status(out: &mut Out, reply: &StatusReply) -> Result<(),
         ("version", reply.version.clone()),
         ("up for", span(reply.uptime_s)),
         ("clock", reply.clock.clone()),
-        ("uplink", uplink(reply.uplink.as_ref().unwrap_or(&no_uplink))),
     ];
+    if reply.uplinks.is_empty() {
+        pairs.push(("uplink", uplink(reply.uplink.as_ref().unwrap_or(&no_uplink))));
+    }
+    pairs.extend(reply.uplinks.iter().map(|each| ("uplink", uplink(each))));
     pairs.extend(reply.transports.iter().map(|each| ("transport", transport(each))));
     pairs.extend([
         ("outbox", format!("{} waiting", reply.outbox_waiting)),
@@ -67,6 +71,18 @@ pub(in super::super) fn status(out: &mut Out, reply: &StatusReply) -> Result<(),
         pairs.push(("recovered", reply.recovery.clone()));
     }
     out.pairs(&pairs)
+}
+
+/// The accounts, and what is wrong with them.
+pub(in super::super) fn accounts(out: &mut Out, reply: &AccountsReply) -> Result<(), CliError> {
+    let row = |account: &Uplink| {
+        let registered = if account.registered { "yes" } else { "no" };
+        let (bridge, problem) = (or_dash(&account.bridge), or_dash(&account.problem));
+        [account.jid.clone(), account.state.clone(), bridge, registered.to_owned(), problem]
+    };
+    let rows: Vec<_> = reply.accounts.iter().map(row).collect();
+    out.table(["ACCOUNT", "STATE", "BRIDGE", "REGISTERED", "PROBLEM"], &rows)?;
+    out.line(&count(rows.len() as u64, "account", "accounts"))
 }
 
 /// An event on one line: when, which number, what, and what it is about.

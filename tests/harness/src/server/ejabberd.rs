@@ -98,7 +98,7 @@ fn schema(server: &Server) -> String {
     format!(
         "case filelib:is_file({file}) of true -> ok; false -> \
          {{ok, Schema}} = file:read_file({schema}), {{ok, Db}} = sqlite3:open(schema, [{{file, {file}}}]), \
-         sqlite3:sql_exec_script(Db, Schema), sqlite3:close(Db) end.",
+         sqlite3:sql_exec_script_timeout(Db, Schema, infinity), sqlite3:close(Db) end.",
         schema = erlang(SCHEMA),
     )
 }
@@ -135,6 +135,8 @@ fn yaml(server: &Server) -> String {
     } else {
         String::new()
     };
+    let register =
+        if spec.register { "  mod_register: {ip_access: all, registration_watchers: []}\n" } else { "" };
     let privilege = if spec.privilege { "  mod_privilege: {message: {outgoing: bridge_only}}\n" } else { "" };
     let offline = if spec.offline_store {
         "  mod_mam: {db_type: sql, default: always, assume_mam_usage: true, request_activates_archiving: false}\n  \
@@ -155,6 +157,7 @@ default_db: mnesia
 sql_type: sqlite
 sql_database: {database}
 acme: {{auto: false}}
+registration_timeout: infinity
 listen:
   - port: {c2s_port}
     ip: {c2s_ip}
@@ -198,7 +201,7 @@ shaper_rules:
   mod_http_api: {{}}
 {offline}  mod_ping: {{}}
 {privilege}  mod_pubsub: {{plugins: [flat, pep]}}
-  mod_roster: {{}}
+{register}  mod_roster: {{}}
   mod_stream_mgmt: {{resend_on_timeout: if_offline, resume_timeout: 600, ack_timeout: 60, max_ack_queue: 5000}}
   mod_version: {{}}
 "#,

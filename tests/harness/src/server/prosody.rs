@@ -114,7 +114,7 @@ http_ports = {{}}
 https_ports = {{}}
 ssl = {{ certificate = {cert}, key = {key} }}
 modules_enabled = {{
-  "roster", "saslauth", "tls", "disco", "ping", "pep", "smacks", "carbons",
+  "register", "roster", "saslauth", "tls", "disco", "ping", "pep", "smacks", "carbons",
   {offline}"blocklist", "time", "version", "privilege"
 }}
 modules_disabled = {{ {disabled} }}
@@ -122,7 +122,7 @@ storage = "internal"
 authentication = "internal_hashed"
 c2s_require_encryption = {require_tls}
 allow_unencrypted_plain_auth = false
-allow_registration = false
+allow_registration = {register}
 smacks_hibernation_time = 600
 smacks_max_queue_size = 5000
 archive_expires_after = "1w"
@@ -143,6 +143,7 @@ VirtualHost {domain}
         component_port = ports.component.port(),
         cert = file("server.crt"),
         key = file("server.key"),
+        register = spec.register,
         require_tls = spec.require_tls,
         log = file("server.log"),
         domain = quoted(&spec.domain),

@@ -49,6 +49,8 @@ pub struct ServerSpec {
     pub validate_from: bool,
     /// Whether the component may send as the host's users (XEP-0356, outgoing messages). On by default.
     pub privilege: bool,
+    /// Whether clients may register accounts (XEP-0077). Off by default.
+    pub register: bool,
     /// Whether messages for users who are not there are stored. On by default.
     pub offline_store: bool,
     /// Where config, data, CA and logs go; without one, a temporary directory that goes with the value.
@@ -76,6 +78,7 @@ impl ServerSpec {
             require_tls: true,
             validate_from: true,
             privilege: true,
+            register: false,
             offline_store: true,
             state_dir: None,
         }

@@ -43,6 +43,8 @@ pub struct ClientConfig {
     pub retry_max: Duration,
     /// The wait after a failure that only a person can mend, such as a wrong password. `poke` does not shorten it.
     pub retry_operator: Duration,
+    /// The least wait after a certificate that is not acceptable: a captive portal's, or a server's that has to be mended.
+    pub retry_tls: Duration,
     /// Silence after which the server is asked for a sign of life.
     pub ping_after: Duration,
     /// How long that may take on an idle connection.
@@ -68,6 +70,7 @@ impl ClientConfig {
             retry_min: Duration::from_secs(2),
             retry_max: Duration::from_secs(120),
             retry_operator: Duration::from_secs(15 * 60),
+            retry_tls: Duration::from_secs(60),
             ping_after: Duration::from_secs(90),
             ping_timeout: Duration::from_secs(20),
             poke_timeout: Duration::from_secs(4),

@@ -201,8 +201,14 @@ impl Driver {
         started: Instant,
     ) -> Option<Stop> {
         let operator = reason.needs_operator();
-        let wait = if operator { self.account.config.retry_operator } else { backoff.wait() };
-        let earliest = started + ATTEMPT_SPACING;
+        let config = &self.account.config;
+        let in_between = reason.may_be_in_between();
+        let wait = match operator {
+            true => config.retry_operator,
+            false if in_between => backoff.wait().max(config.retry_tls),
+            false => backoff.wait(),
+        };
+        let earliest = started + if in_between { config.retry_tls / 6 } else { ATTEMPT_SPACING };
         let mut waiting = std::pin::pin!(sleep(wait));
         loop {
             tokio::select! {

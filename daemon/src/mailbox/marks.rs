@@ -1,0 +1,74 @@
+//! What ordinary XMPP programs say about our messages: receipts (XEP-0184) and read markers (XEP-0333).
+//!
+//! The recipient's server vouches for them, nobody else: they are shown like receipts, and reveal nothing. A sealed
+//! receipt, where one comes, counts as before.
+
+use pigeon_bundle::{Card, IdentityKey, MessageId};
+use pigeon_proto::api::Event;
+use pigeon_store::Transaction;
+use pigeon_xmpp::Mark;
+
+use super::records::OutboxRecord;
+use super::{Contact, Mailbox, MailboxError, OUTBOX, State};
+use crate::events::event;
+
+impl Mailbox {
+    /// The account `from` says this about our message `id`. False where that is not its recipient's to say, or known.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn marked(&self, from: &str, id: &str, mark: Mark) -> Result<bool, MailboxError> {
+        let Ok(id) = id.parse::<MessageId>() else { return Ok(false) };
+        let _keeping = self.keeping.lock().await;
+        let Some((sequence, mut record)) = OUTBOX.by_message::<OutboxRecord>(&self.store, &id)? else {
+            return Ok(false);
+        };
+        let Ok(recipient) = record.recipient.as_slice().try_into().map(IdentityKey) else { return Ok(false) };
+        if !has_jid(&self.state(), &recipient, from) {
+            return Ok(false);
+        }
+        let (when, detail) = match mark {
+            Mark::Delivered => (&mut record.delivered_ms, "delivered"),
+            Mark::Read => (&mut record.read_ms, "read"),
+        };
+        if *when != 0 {
+            return Ok(false);
+        }
+        // Never 0, which means "not yet".
+        *when = self.clock.display_ms().max(1);
+        let contact = self.state().contacts.name(&recipient);
+        let bundle_id = data_encoding::HEXLOWER.encode(&record.bundle);
+        self.store.commit(Transaction::of_records(vec![OUTBOX.replace(sequence, &record)])).await?;
+        let (message_id, detail) = (id.to_string(), detail.to_owned());
+        self.events.push(Event { message_id, bundle_id, detail, contact, ..event("client_receipt") });
+        Ok(true)
+    }
+
+    /// Takes a card that its owner's server showed us: a contact whose name the user has still to confirm.
+    ///
+    /// # Errors
+    /// A card that does not verify, is older than the one held, or is our own.
+    pub async fn introduce_card(&self, bytes: &[u8]) -> Result<Contact, MailboxError> {
+        let card = Card::parse(bytes)?;
+        let identity = card.identity();
+        if identity == self.identity.key() {
+            return Err(MailboxError::OwnCard);
+        }
+        if self.is_from_the_future(&card) {
+            return Err(MailboxError::FutureCard);
+        }
+        let written = {
+            let mut state = self.state();
+            let taken = state.contacts.take(&self.identity, card, true)?;
+            self.store.commit(Transaction::of_records(vec![taken.record]))
+        };
+        written.await?;
+        self.tell_contacts().await?;
+        self.state().contacts.get(&identity).cloned().ok_or(MailboxError::Stopping)
+    }
+}
+
+fn has_jid(state: &State, recipient: &IdentityKey, jid: &str) -> bool {
+    let contact = state.contacts.get(recipient);
+    contact.is_some_and(|contact| contact.card.jids().iter().any(|own| own.eq_ignore_ascii_case(jid)))
+}
