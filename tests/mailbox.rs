@@ -11,6 +11,7 @@ use pigeon_bundle::{
 };
 use pigeon_core::{Catalog, Event as CoreEvent, OpenOutcome};
 use pigeon_proto::{Body, Content, Text};
+use pigeon_xmpp::Mark;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -185,4 +186,35 @@ async fn own_card_and_older_cards_are_refused_and_the_same_card_is_welcome() {
     assert!(matches!(elaine.mailbox.import_card(&own).await, Err(MailboxError::OwnCard)));
     elaine.knows(&jerry).await;
     assert_eq!(elaine.mailbox.contacts().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_of_ordinary_clients_count_once_and_only_from_the_recipients_account() {
+    let (elaine, _jerry) = friends().await;
+    let george = Identity::generate(&mut OsRandom);
+    let fields = CardFields {
+        name: "george".into(),
+        jids: vec!["george@example.org".into()],
+        bridges: Vec::new(),
+        mailbox_secret: MailboxSecret([1; 32]),
+        prekey: george.x25519_public(),
+        prekey_expires_s: now_s() + 86_400,
+        issued_s: now_s(),
+    };
+    elaine.mailbox.import_card(&Card::issue(&george, &fields).unwrap().to_text()).await.unwrap();
+    let sent = elaine.mailbox.send("george", "hello".to_owned(), 24).await.unwrap();
+    let id = sent.message.to_string();
+    for (from, mark, counts) in [
+        ("newman@example.org", Mark::Delivered, false),
+        ("George@example.org", Mark::Delivered, true),
+        ("george@example.org", Mark::Delivered, false),
+        ("george@example.org", Mark::Read, true),
+    ] {
+        assert_eq!(elaine.mailbox.marked(from, &id, mark).await.unwrap(), counts, "{from} {mark:?}");
+    }
+    assert!(!elaine.mailbox.marked("george@example.org", "no id", Mark::Read).await.unwrap());
+    let view = elaine.outbox().into_iter().find(|view| view.record.message_id == sent.message.0).unwrap();
+    assert!(view.record.delivered_ms > 0 && view.record.read_ms > 0);
+    // The server's word ends no carriage.
+    assert!(elaine.store.bundle(&sent.bundle).unwrap().is_some());
 }

@@ -138,7 +138,7 @@ impl Introducer {
         tracing::info!(until, "registered with the bridge");
         // For those who may see the account's presence; without PEP a card goes from hand to hand.
         if let Err(error) = self.client.publish_card(own.as_bytes()).await {
-            tracing::debug!(%error, "the card is not published");
+            tracing::info!(%error, "the card is not published at the account's server");
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ use pigeon_proto::PickupToken;
 use pigeon_proto::api::{Event, Uplink as UplinkStatus};
 use pigeon_store::{Store, StoreError};
 use pigeon_xmpp::{
-    ArchivePage, ClientConfig, ClientEvent, ClientHandle, IqError, OfflineReason, PickedUp, REVEALS_MAX,
-    Secret, Subscription, spawn_client,
+    ArchivePage, ClientConfig, ClientEvent, ClientHandle, Closed, IqError, OfflineReason, PickedUp,
+    REVEALS_MAX, Secret, Subscription, spawn_client,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -399,6 +399,8 @@ impl Driver {
             Subscription::Ask => {
                 self.uplink.states.request(&from);
                 self.uplink.events.push(event("contact_request"));
+                // Whoever asks back has allowed us to see the card; not every server says so itself.
+                self.asked.spawn(self.introducer.clone().find_card(from));
             }
             Subscription::Allow => {
                 self.asked.spawn(self.introducer.clone().find_card(from));
@@ -550,10 +552,22 @@ impl Driver {
             self.core(CoreEvent::Verdict { bundle: id, accepted: false }).await;
             return;
         }
-        // Offline or busy: it stays pending, and goes up again after its wait or with the next session.
-        if let Err(error) = self.client.upload(bundle.as_bytes().clone(), id.to_string()).await {
-            tracing::debug!(bundle = %id, %error, "not uploaded now");
+        match self.client.upload(bundle.as_bytes().clone(), id.to_string()).await {
+            Ok(()) => {}
+            Err(error @ (Closed::OverLimit { .. } | Closed::TooLarge { .. })) => self.unfit(id, &error).await,
+            // Offline or busy: it stays pending, and goes up again after its wait or with the next session.
+            Err(error) => tracing::debug!(bundle = %id, %error, "not uploaded now"),
         }
+    }
+
+    /// This server takes nothing so large, so it was not sent. Another carrier's server may.
+    async fn unfit(&mut self, id: BundleId, error: &Closed) {
+        self.pending.remove(&id);
+        tracing::warn!(bundle = %id, %error, "a bundle does not go up by this account");
+        if let Err(error) = self.uplink.mailbox.refused(&id, &error.to_string()).await {
+            tracing::error!(%error, "a refusal cannot be kept");
+        }
+        self.core(CoreEvent::Verdict { bundle: id, accepted: false }).await;
     }
 
     fn is_our_bridge(&self, from: &str) -> bool {

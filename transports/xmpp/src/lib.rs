@@ -51,5 +51,5 @@ pub use stanza::archive::{ArchivePage, ArchiveStart, Archived};
 pub use stanza::delivery::Delivery;
 pub use stanza::error::Condition;
 pub use stanza::iq::PickedUp;
-pub use stanza::tell::KeyNotice;
 pub use stanza::people::{Mark, RosterItem, Subscription};
+pub use stanza::tell::KeyNotice;

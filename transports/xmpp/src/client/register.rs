@@ -129,8 +129,16 @@ async fn ask(
 fn check_form(account: &Account, form: &Element) -> Result<(), RegisterError> {
     let has = |name: &str| form.has_child(name, ns::REGISTER);
     let known = ["instructions", "username", "password", "registered"];
-    let wants_more =
-        form.children().any(|field| field.ns() != ns::REGISTER || !known.contains(&field.name()));
+    let asked = |field: &Element| {
+        let name = field.attr("var").unwrap_or_default();
+        field.has_child("required", ns::DATA) && !known.contains(&name)
+    };
+    let wants_more = form.children().any(|child| match child.ns().as_str() {
+        ns::REGISTER => !known.contains(&child.name()),
+        // The same fields once more, as a form; or more than we can give.
+        ns::DATA => child.children().any(asked),
+        _ => false,
+    });
     if has("username") && has("password") && !wants_more {
         return Ok(());
     }

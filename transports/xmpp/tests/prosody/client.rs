@@ -132,6 +132,33 @@ async fn too_large_a_bundle_is_never_sent_and_the_largest_passes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_says_it_takes_is_kept_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut server) = prosody(|spec| spec.state_dir = Some(dir.path().to_owned())) else { return };
+    // Prosody 0.12 says nothing of its limits: a module of three lines does (XEP-0478).
+    let module = "module:hook('stream-features', function(event)\n\
+                  event.features:tag('limits', { xmlns = 'urn:xmpp:stream-limits:0' }):text_tag('max-bytes', '20000'):up()\n\
+                  end)\n";
+    std::fs::write(dir.path().join("mod_test_limits.lua"), module).unwrap();
+    let config_file = dir.path().join("prosody.cfg.lua");
+    let lua = std::fs::read_to_string(&config_file).unwrap();
+    let path = format!("plugin_paths = {{ \"{}\", ", dir.path().display());
+    let changed =
+        lua.replace("plugin_paths = { ", &path).replace("\"saslauth\",", "\"saslauth\", \"test_limits\",");
+    assert!(changed.contains("test_limits") && changed.contains(&path));
+    std::fs::write(&config_file, changed).unwrap();
+    server.restart().unwrap();
+    let mut bridge = Component::login(&server).await;
+    let client = Client::login(&server, "jerry").await;
+    let refused = client.handle.upload(Bytes::from(vec![0x5a; 15_000]), "big".to_owned()).await;
+    assert!(matches!(refused, Err(Closed::OverLimit { max: 20_000, bytes: 20_001.. })), "{refused:?}");
+    // It was not sent: the stream lives, and what fits passes.
+    client.handle.upload(Bytes::from(vec![0x5a; 14_000]), "fits".to_owned()).await.unwrap();
+    let ComponentEvent::Upload { id, bytes, .. } = bridge.next().await else { panic!("not an upload") };
+    assert_eq!((id.as_deref(), bytes.len()), (Some("fits"), 14_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_bridge_uploads_and_questions_come_back() {
     let Some(server) = prosody(|_| {}) else { return };
     let mut client = Client::login(&server, "jerry").await;
