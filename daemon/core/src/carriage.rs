@@ -96,7 +96,11 @@ pub(crate) struct Carriage {
     rates: Rates,
     buckets: BTreeMap<Key, Bucket>,
     day_since_ms: u64,
+    /// Stored in it.
     day: PoolUsage,
+    /// Admitted and still on its way. It keeps others out, but it is not said: a `Hello` that said closed for what then
+    /// never came would hold for the life of its link.
+    reserved: PoolUsage,
     said_open: Option<bool>,
 }
 
@@ -107,9 +111,15 @@ impl Carriage {
 
     /// Whether strangers' mail is taken at the moment.
     pub(crate) fn open(&self, now_ms: u64, config: &CoreConfig) -> bool {
+        self.has_share(now_ms, config, PoolUsage::default())
+    }
+
+    fn has_share(&self, now_ms: u64, config: &CoreConfig, reserved: PoolUsage) -> bool {
         let same_day = now_ms.saturating_sub(self.day_since_ms) < DAY_MS;
-        let left = self.day.bytes < config.daily_bytes && self.day.bundles < config.daily_bundles;
-        config.carry == CarryFor::All && (!same_day || left)
+        let day = if same_day { self.day } else { PoolUsage::default() };
+        let left = day.bytes + reserved.bytes < config.daily_bytes
+            && day.bundles + reserved.bundles < config.daily_bundles;
+        config.carry == CarryFor::All && left
     }
 
     /// The day so far.
@@ -145,7 +155,7 @@ impl Carriage {
     ) -> Result<Charge, DeclineReason> {
         let stranger = giver.contact.is_none() && !pulled;
         let refused = config.carry == CarryFor::Nobody && !pulled;
-        if refused || (stranger && !self.open(now_ms, config)) {
+        if refused || (stranger && !self.has_share(now_ms, config, self.reserved)) {
             return Err(DeclineReason::CarriageClosed);
         }
         let size = u64::from(size);
@@ -158,7 +168,8 @@ impl Carriage {
             self.charge(now_ms, *key, size);
         }
         if stranger {
-            self.count_day(now_ms, size);
+            self.reserved.bundles += 1;
+            self.reserved.bytes += size;
         }
         Ok(Charge { keys, size, counts: stranger })
     }
@@ -169,9 +180,12 @@ impl Carriage {
         for key in &charge.keys {
             self.give_back(now_ms, *key, charge.size.saturating_sub(received));
         }
-        if charge.counts && !stored {
-            self.day.bundles = self.day.bundles.saturating_sub(1);
-            self.day.bytes = self.day.bytes.saturating_sub(charge.size);
+        if charge.counts {
+            self.reserved.bundles = self.reserved.bundles.saturating_sub(1);
+            self.reserved.bytes = self.reserved.bytes.saturating_sub(charge.size);
+        }
+        if charge.counts && stored {
+            self.count_day(now_ms, charge.size);
         }
     }
 
@@ -310,7 +324,9 @@ mod tests {
         let mut carriage = Carriage::default();
         let config = CoreConfig { daily_bundles: 2, ..CoreConfig::default() };
         let mut admit = |now_ms, giver: &Giver, pulled| {
-            carriage.admit(now_ms, &config, giver, SIZE, pulled, &empty()).map(drop)
+            let charge = carriage.admit(now_ms, &config, giver, SIZE, pulled, &empty())?;
+            carriage.settle(now_ms, &charge, u64::from(SIZE), true);
+            Ok(())
         };
         assert_eq!([admit(0, &giver(1), false), admit(0, &giver(2), false)], [Ok(()), Ok(())]);
         assert_eq!(admit(0, &giver(1), false), Err(DeclineReason::CarriageClosed));
@@ -328,7 +344,9 @@ mod tests {
         let size = u64::from(SIZE);
         for (received, stored) in [(0, false), (size / 2, false), (size, true)] {
             let charge = carriage.admit(0, &config, &giver(1), SIZE, false, &empty()).unwrap();
-            assert!(!carriage.open(0, &config), "one is the day's share");
+            assert!(carriage.open(0, &config), "what may not come is not said");
+            let second = carriage.admit(0, &config, &giver(2), SIZE, false, &empty());
+            assert_eq!(second.map(drop), Err(DeclineReason::CarriageClosed), "one is the day's share");
             carriage.settle(0, &charge, received, stored);
             assert_eq!(carriage.open(0, &config), !stored);
         }
