@@ -73,6 +73,8 @@ async fn holds_all(dir: &TempDir, key: KeyMethod, passphrase: Option<&str>) {
     let clock = Clock::new(ClockMode::Trusted);
     let elsewhere = tempfile::tempdir().unwrap();
     let person = Person::on_store("jerry", clock, elsewhere, store.clone(), identity).await;
+    person.mailbox.upgrade().await.unwrap();
+    assert_eq!((person.mailbox.unread(), person.mailbox.waiting().unwrap()), (3, 0));
     let inbox: Vec<String> =
         person.mailbox.inbox(false).unwrap().into_iter().map(|m| m.record.text).collect();
     assert_eq!(inbox, RECEIVED);

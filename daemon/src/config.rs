@@ -39,6 +39,8 @@ pub struct Config {
     pub pickup: Pickup,
     /// Sled's memory and the disk quota.
     pub store: StoreLimits,
+    /// How long messages are kept.
+    pub inbox: Inbox,
     /// Encryption at rest.
     pub encryption: Encryption,
     /// What others may learn from timing.
@@ -240,6 +242,14 @@ pub struct StoreLimits {
     pub quota_bytes: u64,
 }
 
+/// How long messages are kept.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Inbox {
+    /// Days after which a message received, or one sent that nobody carries any more, is deleted; 0: never.
+    pub keep_days: u32,
+}
+
 /// What unlocks the data folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -319,6 +329,7 @@ impl Default for Config {
             energy: Energy::default(),
             pickup: Pickup::default(),
             store: StoreLimits::default(),
+            inbox: Inbox::default(),
             encryption: Encryption::default(),
             privacy: Privacy::default(),
             api: Api::default(),

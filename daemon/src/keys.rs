@@ -110,6 +110,14 @@ impl Keys {
         Ok(identity)
     }
 
+    /// Keeps an identity from a backup, where there is none.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn set_identity(&self, identity: &Identity) -> Result<(), KeyError> {
+        self.write(&self.dir.join(IDENTITY_FILE), IDENTITY, identity.to_secret_bytes().as_ref())
+    }
+
     /// Reads the node key if it is younger than `lifetime_s`, or makes a new one. Gives its age too.
     ///
     /// # Errors

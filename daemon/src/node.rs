@@ -6,7 +6,7 @@ use std::time::Duration;
 use pigeon_bundle::SecretRandom;
 use pigeon_core::{Catalog, Core, CoreConfig, Entry, StoreOp, Whom};
 use pigeon_proto::api::pigeon_server::PigeonServer;
-use pigeon_store::{RecoveryReport, Store, StoreError, StoreOptions, Transaction};
+use pigeon_store::{RecordOp, RecoveryReport, Store, StoreError, StoreOptions, Table, Transaction};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use crate::clock::{Clock, mono_ms};
 use crate::config::{CarryFor, Config, PickupWhom};
 use crate::connectivity;
 use crate::events::{EventLog, event};
+use crate::folder::backup::RESTORED;
 use crate::folder::secret::Passphrases;
 use crate::folder::{Folder, FolderError};
 use crate::input::INPUTS_MAX;
@@ -95,7 +96,8 @@ pub async fn run(
     let keys = folder.keys();
     let identity = keys.identity(&mut OsRandom)?;
     keys.seal()?;
-    let went_back = recovery.lost_transactions > 0 || recovery.set_aside.is_some();
+    let restored = store.record(Table::Meta, RESTORED)?.is_some();
+    let went_back = restored || recovery.lost_transactions > 0 || recovery.set_aside.is_some();
     let recovery = if recovery.is_healthy() { String::new() } else { recovery.to_string() };
     if !recovery.is_empty() {
         tracing::warn!(recovery, "the store was repaired");
@@ -118,6 +120,10 @@ pub async fn run(
     )?);
     if went_back {
         mailbox.forget_one_time().await?;
+    }
+    if restored {
+        let done = RecordOp::Delete { table: Table::Meta, key: RESTORED.to_vec() };
+        store.commit(Transaction::of_records(vec![done])).await?;
     }
     let tasks = TaskTracker::new();
     let network = connectivity::watch_changes(cancel.clone()).unwrap_or_else(|error| {
@@ -157,6 +163,7 @@ pub async fn run(
         Err(error) if mailbox.card().is_some() => tracing::error!(%error, "the card could not be renewed"),
         refreshed => drop(refreshed?),
     }
+    mailbox.upgrade().await?;
     mailbox.reveal_again().await?;
     tasks.spawn(run_calendar(mailbox.clone(), cancel.clone()));
     tasks.spawn(run_assembler(mailbox.clone(), cancel.clone()));

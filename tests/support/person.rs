@@ -29,6 +29,7 @@ pub struct Person {
     name: String,
     clock: Clock,
     quota_bytes: u64,
+    keep_days: u32,
     dir: TempDir,
 }
 
@@ -65,14 +66,21 @@ impl Person {
         let mailbox = open(config, &clock, &events, &store, &identity, &inputs);
         mailbox.refresh().await.unwrap();
         let name = name.to_owned();
-        Self { mailbox, store, identity, inputs, told, events, name, clock, quota_bytes, dir }
+        Self { mailbox, store, identity, inputs, told, events, name, clock, quota_bytes, keep_days: 0, dir }
     }
 
     /// The daemon stops and starts again: what was in memory only is gone.
     pub async fn restart(&mut self) {
-        let config = config(&self.name, self.dir.path(), self.quota_bytes);
+        let mut config = config(&self.name, self.dir.path(), self.quota_bytes);
+        config.inbox.keep_days = self.keep_days;
         self.mailbox = open(config, &self.clock, &self.events, &self.store, &self.identity, &self.inputs);
         self.mailbox.refresh().await.unwrap();
+    }
+
+    /// The daemon starts again with `inbox.keep_days` in its config.
+    pub async fn keeps(&mut self, days: u32) {
+        self.keep_days = days;
+        self.restart().await;
     }
 
     pub async fn knows(&self, other: &Self) {

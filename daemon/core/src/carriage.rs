@@ -259,6 +259,16 @@ pub(crate) fn giver_share(quota_bytes: u64, pool: Pool) -> u64 {
     part.max(BUNDLE_BYTES_MAX)
 }
 
+/// Whether a bundle of `size` bytes from somebody unknown fits into the shares of a store: what comes on a stick has no
+/// more room than what comes over a link. `giver`: what that stick has in the store already.
+#[must_use]
+pub fn stranger_fits(quota_bytes: u64, size: u32, usage: &Usage, giver: &PoolUsage) -> bool {
+    let load = Load { usage: *usage, giver: *giver, in_flight: 0 };
+    let stick = Giver { node: NodeKey([0; 32]), contact: None, address: [0; 8], newcomer: true };
+    let fits = usage.bytes().saturating_add(u64::from(size)) <= quota_bytes;
+    fits && share(quota_bytes, &stick, u64::from(size), false, &load).is_ok()
+}
+
 fn share(quota_bytes: u64, giver: &Giver, size: u64, pulled: bool, load: &Load) -> Result<(), DeclineReason> {
     let added = size + load.in_flight;
     let pool = if pulled || giver.contact.is_some() { Pool::Contact } else { Pool::Stranger };

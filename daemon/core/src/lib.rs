@@ -56,6 +56,7 @@ pub mod notice;
 pub mod policy;
 
 pub use action::{Action, RemovalReason, StoreOp};
+pub use carriage::stranger_fits;
 pub use catalog::{BundleMeta, Catalog, CatalogError, CatalogResult, PoolUsage, Usage};
 pub use config::{CarryFor, CoreConfig, Rates, Reachable};
 pub use core::Core;

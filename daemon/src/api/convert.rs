@@ -28,7 +28,10 @@ pub(crate) fn status_of(error: &MailboxError) -> Status {
         MailboxError::AttachmentIncomplete { .. } => Code::FailedPrecondition,
         MailboxError::AttachmentFile { .. } => Code::Internal,
         MailboxError::CardName => Code::InvalidArgument,
-        MailboxError::UnknownCard { .. } | MailboxError::NotSent { .. } => Code::NotFound,
+        MailboxError::UnknownCard { .. } | MailboxError::NotSent { .. } | MailboxError::NotKept { .. } => {
+            Code::NotFound
+        }
+        MailboxError::OnItsWay { .. } => Code::FailedPrecondition,
         MailboxError::NothingToRevoke
         | MailboxError::AlreadyDelivered { .. }
         | MailboxError::AlreadyExpired { .. } => Code::FailedPrecondition,

@@ -23,7 +23,7 @@ use crate::carriage::Carriage;
 use crate::clock::{Clock, mono_ms};
 use crate::config::Config;
 use crate::events::EventLog;
-use crate::mailbox::{Mailbox, MailboxError};
+use crate::mailbox::{Deleted, Mailbox, MailboxError, Which};
 use crate::neighbours::Neighbours;
 use crate::transports::Transports;
 pub use accounts::AccountDesk;
@@ -153,9 +153,12 @@ impl Pigeon for Service {
     }
 
     async fn inbox(&self, request: Request<api::InboxRequest>) -> Reply<api::InboxReply> {
-        let messages = self.mailbox.inbox(request.into_inner().unread_only).map_err(|e| status_of(&e))?;
-        let messages = messages.into_iter().map(inbox_message).collect();
-        Ok(Response::new(api::InboxReply { messages, duplicates: self.mailbox.duplicates() }))
+        let api::InboxRequest { unread_only, limit, before } = request.into_inner();
+        let which = Which { unread: unread_only, limit: limit as usize, before };
+        let page = self.mailbox.inbox_page(&which).map_err(|e| status_of(&e))?;
+        let messages = page.messages.into_iter().map(inbox_message).collect();
+        let duplicates = self.mailbox.duplicates();
+        Ok(Response::new(api::InboxReply { messages, duplicates, more: page.more }))
     }
 
     async fn read(&self, request: Request<api::ReadRequest>) -> Reply<api::InboxMessage> {
@@ -163,9 +166,21 @@ impl Pigeon for Service {
         Ok(Response::new(inbox_message(message)))
     }
 
-    async fn outbox(&self, _: Request<api::OutboxRequest>) -> Reply<api::OutboxReply> {
-        let messages = self.mailbox.outbox().map_err(|e| status_of(&e))?;
-        Ok(Response::new(api::OutboxReply { messages: messages.into_iter().map(outbox_message).collect() }))
+    async fn outbox(&self, request: Request<api::OutboxRequest>) -> Reply<api::OutboxReply> {
+        let api::OutboxRequest { limit, before } = request.into_inner();
+        let which = Which { unread: false, limit: limit as usize, before };
+        let page = self.mailbox.outbox_page(&which).map_err(|e| status_of(&e))?;
+        let messages = page.messages.into_iter().map(outbox_message).collect();
+        Ok(Response::new(api::OutboxReply { messages, more: page.more }))
+    }
+
+    async fn delete(&self, request: Request<api::DeleteRequest>) -> Reply<api::DeleteReply> {
+        let message_id = request.into_inner().message_id;
+        let folder = match self.mailbox.delete(&message_id).await.map_err(|e| status_of(&e))? {
+            Deleted::Inbox => "inbox",
+            Deleted::Outbox => "outbox",
+        };
+        Ok(Response::new(api::DeleteReply { message_id, folder: folder.to_owned() }))
     }
 
     async fn cancel(&self, request: Request<api::CancelRequest>) -> Reply<api::OutboxMessage> {
@@ -257,9 +272,7 @@ impl Pigeon for Service {
 
     async fn status(&self, _: Request<api::StatusRequest>) -> Reply<api::StatusReply> {
         let internal = |e: MailboxError| status_of(&e);
-        let outbox = self.mailbox.outbox().map_err(internal)?;
-        let waiting = outbox.iter().filter(|m| m.state == "waiting" || m.state == "handed over").count();
-        let unread = self.mailbox.inbox(true).map_err(internal)?.len();
+        let waiting = self.mailbox.waiting().map_err(internal)?;
         let stats = self.store.stats().map_err(|e| status_of(&e.into()))?;
         let usage = stats.usage;
         let uplinks = self.accounts.list().accounts;
@@ -272,8 +285,8 @@ impl Pigeon for Service {
             clock: self.clock.source().as_str().to_owned(),
             uplink: Some(uplinks.first().cloned().unwrap_or_default()),
             transports: self.transports.status(),
-            outbox_waiting: waiting as u64,
-            inbox_unread: unread as u64,
+            outbox_waiting: waiting,
+            inbox_unread: self.mailbox.unread(),
             bundles: usage.own.bundles + usage.contacts.bundles + usage.strangers.bundles,
             recovery: self.recovery.clone(),
             carriage: Some(self.carriage.get()),

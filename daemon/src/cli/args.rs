@@ -59,6 +59,8 @@ pub(super) enum Command {
         /// Only those not read yet
         #[arg(long)]
         unread: bool,
+        #[command(flatten)]
+        page: PageArgs,
     },
     /// Show a message and mark it as read
     Read {
@@ -67,7 +69,16 @@ pub(super) enum Command {
         id: String,
     },
     /// List the messages sent, and how far each has come
-    Outbox,
+    Outbox {
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Delete a message received, or one sent that nobody carries any more
+    Delete {
+        /// The message's id, or the first digits of it (4 or more)
+        #[arg(value_name = "ID")]
+        id: String,
+    },
     /// Take back a message that has not been delivered
     Cancel {
         /// The message's id, or the first digits of it (4 or more)
@@ -86,11 +97,25 @@ pub(super) enum Command {
     Status,
     /// Follow what happens, one line for each event
     Watch(WatchArgs),
+    /// Look after the data folder of a daemon that is stopped: check, repair, encrypt, export
+    #[command(arg_required_else_help = true)]
+    Store(StoreArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete in
         shell: Shell,
     },
+}
+
+/// Which part of a list of messages.
+#[derive(Debug, Default, ClapArgs)]
+pub(super) struct PageArgs {
+    /// At most so many, the newest
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) limit: u32,
+    /// Only those before this message
+    #[arg(long, value_name = "ID")]
+    pub(super) before: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -299,6 +324,68 @@ pub(super) struct WatchArgs {
     /// First all events that the daemon still has
     #[arg(long)]
     pub(super) replay: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct StoreArgs {
+    /// The daemon's configuration [default: as `pigeond` finds it]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(super) config: Option<PathBuf>,
+    /// The data folder [default: data_dir in the configuration]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(super) data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(super) command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Show what the store holds and takes
+    Stats,
+    /// Read everything and say what is damaged; works on a copy, nothing is changed
+    Check,
+    /// Set aside what is damaged, and repair what can be
+    Repair,
+    /// Write the store anew: what was deleted leaves the disk. Needs room for a second one meanwhile
+    Compact,
+    /// Make the encryption what the configuration says, or set another passphrase
+    Rekey {
+        /// Holds the present passphrase on its first line [default: it is asked for]
+        #[arg(long, value_name = "FILE")]
+        old_passphrase_file: Option<PathBuf>,
+    },
+    /// Keep the XMPP account's password, encrypted; it is asked for, or read from the standard input
+    Password,
+    /// Write the bundles to a folder, such as one on a stick, a file for each
+    Export {
+        /// The folder; made where it is missing
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Take in bundle files, or those in a folder, as a stranger's mail
+    Import {
+        /// Files, or folders of them
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Write identity, contacts, messages and attachments to one new file, encrypted under a passphrase
+    Backup {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Holds its passphrase on its first line [default: it is asked for]
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Make an empty data folder the node of a backup
+    Restore {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Holds its passphrase on its first line [default: it is asked for]
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
 }
 
 #[cfg(test)]

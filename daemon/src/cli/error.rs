@@ -31,6 +31,12 @@ pub(super) enum CliError {
     LinesRefused { refused: u64, lines: u64 },
     #[error("{source}; acknowledged lines: {acknowledged}, the last one was line {last}")]
     LinesCut { source: Box<CliError>, acknowledged: u64, last: u64 },
+    /// The data folder.
+    #[error("{what}")]
+    Folder { what: String, help: Option<String> },
+    /// A check found damage; it has been shown.
+    #[error("the store is damaged")]
+    Damaged,
     #[error("cannot write to the standard output: {0}")]
     Output(io::Error),
     /// Whoever read our output has seen enough: no error to anyone.
@@ -60,10 +66,23 @@ impl CliError {
         }
     }
 
+    /// An error of ours that may carry its help behind a line of its own.
+    pub(super) fn folder(error: &dyn std::error::Error) -> Self {
+        let text = error.to_string();
+        match text.split_once("\nhelp: ") {
+            Some((what, help)) => Self::Folder { what: what.to_owned(), help: Some(help.to_owned()) },
+            None => Self::Folder { what: text, help: None },
+        }
+    }
+
     pub(super) fn status(&self) -> ExitStatus {
         match self {
             Self::OutputClosed => ExitStatus::Done,
-            Self::LinesRefused { .. } | Self::Output(_) | Self::Runtime(_) => ExitStatus::Refused,
+            Self::LinesRefused { .. }
+            | Self::Output(_)
+            | Self::Runtime(_)
+            | Self::Folder { .. }
+            | Self::Damaged => ExitStatus::Refused,
             Self::Usage { .. } => ExitStatus::Usage,
             Self::NotRunning { .. } | Self::NoAnswer { .. } | Self::CutOff { .. } => ExitStatus::Unreachable,
             Self::Forbidden { .. } => ExitStatus::Forbidden,
@@ -82,7 +101,10 @@ impl CliError {
             Self::CutOff { .. } => {
                 Some("look at the daemon's log; it may be stopping, or your user may not be allowed".into())
             }
-            Self::Refused { help, .. } => help.clone(),
+            Self::Refused { help, .. } | Self::Folder { help, .. } => help.clone(),
+            Self::Damaged => {
+                Some("`pigeon store repair` sets aside what is damaged, and keeps the rest".into())
+            }
             Self::Usage { help, .. } => Some(help.clone()),
             Self::NotFound { help, .. } => Some((*help).into()),
             Self::LinesRefused { .. } => Some("the lines named above say why; send them again".into()),

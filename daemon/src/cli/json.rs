@@ -66,12 +66,13 @@ messages! {
         attachment, introduced,
     }
     Attachment { name, media_type, size, state, parts, needed, total }
-    InboxReply { messages, duplicates }
+    InboxReply { messages, duplicates, more }
     OutboxMessage {
         message_id, to, to_identity, text, sent_ms, state, bundle_id, hand_overs, delivered_ms, refusal,
         receipts, attachment,
     }
-    OutboxReply { messages }
+    OutboxReply { messages, more }
+    DeleteReply { message_id, folder }
     IdentityReply { identity, name, jid, card }
     CardsReply { cards }
     IssuedCard { name, holder, holder_identity, issued_ms, revoked, former }

@@ -1,7 +1,8 @@
 //! The `pigeon` command line: a client of the local API.
 //!
 //! [`args`] is what may be typed. A module in [`command`] asks the daemon through [`client`] and hands the
-//! reply to a module in [`view`], for people, or to [`json`], for programs. Whatever goes wrong is a
+//! reply to a module in [`view`], for people, or to [`json`], for programs.
+//! [`store`] alone works without a daemon, on its folder. Whatever goes wrong is a
 //! [`error::CliError`]: one line of what happened, one of what helps, and an exit code.
 
 mod access;
@@ -12,6 +13,7 @@ mod error;
 mod json;
 mod output;
 mod qr;
+mod store;
 mod text;
 mod time;
 mod view;
@@ -38,6 +40,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Args, out: &mut Out) -> Result<(), CliError> {
+    if let args::Command::Store(args) = args.command {
+        // At a folder without a daemon: no socket, and nothing to wait for.
+        return store::run(args, out);
+    }
     let socket = args.socket.unwrap_or_else(crate::paths::default_socket);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

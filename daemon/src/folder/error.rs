@@ -108,6 +108,29 @@ pub enum FolderError {
         /// What it takes.
         memory_mib: u32,
     },
+    /// A folder that a backup cannot go into.
+    #[error(
+        "{dir} is a node's folder already\nhelp: move it away, or name another with --data-dir: a backup goes into an empty one"
+    )]
+    NotEmpty {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A file that is no backup.
+    #[error(
+        "{path} is no whole backup of version 1 ({what}); nothing was restored\nhelp: take another copy of it"
+    )]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Nothing of others is taken.
+    #[error(
+        "carry.whose is \"contacts\", and nobody says whose these bundles are\nhelp: import them with carry.whose = \"all\""
+    )]
+    CarriageClosed,
     /// Key files.
     #[error(transparent)]
     Key(#[from] KeyError),

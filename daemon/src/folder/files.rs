@@ -42,6 +42,9 @@ pub struct Owner {
     pub id: MessageId,
 }
 
+/// Reads the content of a file.
+pub(crate) type Content = Box<dyn Fn() -> io::Result<Zeroizing<Vec<u8>>>>;
+
 /// Where attachments are, and under which key.
 #[derive(Clone)]
 pub struct Files {
@@ -140,6 +143,40 @@ impl Files {
             opener = Some(Opener { seal: seal.clone(), name: name_of(&path), number: 0 });
         }
         Ok(Reader { file, opener, ended: false })
+    }
+
+    /// All files under this key, each to be read when it is asked for. Blocks.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub(crate) fn all(&self) -> io::Result<Vec<(Owner, Content)>> {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Ok(entries) => entries.collect::<io::Result<Vec<_>>>()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut found = Vec::new();
+        for path in entries.iter().map(std::fs::DirEntry::path) {
+            let seal = self.seal.clone();
+            let Some(owner) = self.owner(&path)? else { continue };
+            let content: Content = Box::new(move || match &seal {
+                None => Ok(Zeroizing::new(read_small(&path)?)),
+                Some(seal) => seal.read(&path, &read_small(&path)?).map(|read| read.1).ok_or_else(damaged),
+            });
+            found.push((owner, content));
+        }
+        Ok(found)
+    }
+
+    /// Whose file this is; `None`: nobody's under this key.
+    fn owner(&self, path: &Path) -> io::Result<Option<Owner>> {
+        let Some(seal) = &self.seal else { return Ok(plain_owner(path)) };
+        if !name_of(path).ends_with(ENDING) {
+            return Ok(None);
+        }
+        let mut head = [0; HEAD];
+        io::Read::read_exact(&mut File::open(path)?, &mut head)?;
+        Ok(seal.owner(path, &head))
     }
 
     /// Seals what is plain in the folder, and drops what a crash left aside. Blocks.

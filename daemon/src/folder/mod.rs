@@ -16,12 +16,17 @@
 //! - [`secret`]: passphrases, credentials and key files
 //! - [`swap`]: replacing the store as a whole, whenever the machine stops
 //! - [`files`]: attachments that arrived
+//! - [`inspect`]: looking for damage in a folder at rest, and repairing it
+//! - [`stick`], [`backup`]: bundles and the mailbox as files elsewhere
 //! - [`rekey`]: from one method to another
 
+pub mod backup;
 mod error;
 pub mod files;
+pub mod inspect;
 pub mod rekey;
 pub mod secret;
+pub mod stick;
 mod swap;
 pub mod vault;
 
@@ -72,6 +77,24 @@ impl Folder {
             Some(vault) => Some(vault.unwrap(&folder.secret_for(config, &vault, passphrases)?, &path)?),
         };
         Ok(folder)
+    }
+
+    /// [`Folder::open`] for a folder that must be a node's already.
+    ///
+    /// # Errors
+    /// [`FolderError::NoStore`], and those of [`Folder::open`].
+    pub fn open_existing(config: &Config, passphrases: &Passphrases) -> Result<Self, FolderError> {
+        must_exist(&config.data_dir)?;
+        Self::open(config, passphrases)
+    }
+
+    /// Whether the folder is a node's and free. Whoever drops the answer lets go of it.
+    ///
+    /// # Errors
+    /// [`FolderError::NoStore`], [`FolderError::InUse`], and what the system refuses.
+    pub(crate) fn take_existing(config: &Config) -> Result<Self, FolderError> {
+        must_exist(&config.data_dir)?;
+        Self::take(config)
     }
 
     /// Takes the folder for this process, without a key.
@@ -163,6 +186,12 @@ impl Folder {
         swap::copy(&self.dir, self.key.as_ref(), self.key.as_ref())
     }
 
+    /// Whether what is in it is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// The folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -178,6 +207,13 @@ impl Folder {
     fn keys_dir(&self) -> PathBuf {
         self.dir.join(KEYS)
     }
+}
+
+fn must_exist(dir: &Path) -> Result<(), FolderError> {
+    if dir.join(STORE).exists() || dir.join(swap::OLD).exists() {
+        return Ok(());
+    }
+    Err(FolderError::NoStore { dir: dir.to_owned() })
 }
 
 /// Closing is not enough: a process that this one is just starting holds the descriptor until its `exec`.

@@ -13,7 +13,7 @@ use pigeon_store::{Copied, Store, StoreError, StoreKey, StoreOptions};
 use super::{FolderError, STORE};
 
 const NEW: &str = "store.new";
-const OLD: &str = "store.old";
+pub(super) const OLD: &str = "store.old";
 
 /// A copy must not be kept from its place by a quota that was lowered meanwhile.
 const OPTIONS: StoreOptions = StoreOptions { quota_bytes: u64::MAX / 2, ..StoreOptions::DEFAULT };

@@ -150,13 +150,17 @@ impl Vault {
         format!("{HEAD}\n{} {stretch}\n", self.method.as_str())
     }
 
+    /// The whole file.
+    pub(crate) fn to_text(&self) -> String {
+        format!("{}{}\n", self.head(), HEXLOWER.encode(&self.wrapped))
+    }
+
     /// Writes it durably, in place of the one there.
     ///
     /// # Errors
     /// What the system refuses; the former one then stands.
     pub(crate) fn write(&self, path: &Path) -> Result<(), FolderError> {
-        let text = format!("{}{}\n", self.head(), HEXLOWER.encode(&self.wrapped));
-        Ok(keys::replace(path, text.as_bytes())?)
+        Ok(keys::replace(path, self.to_text().as_bytes())?)
     }
 
     /// Reads it; `None` where there is none.
@@ -176,7 +180,8 @@ impl Vault {
         Self::parse(&text).map(Some).map_err(vault)
     }
 
-    fn parse(text: &str) -> Result<Self, &'static str> {
+    /// Reads the text of a vault; the error says what of it is wrong.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let mut lines = text.lines();
         if lines.next() != Some(HEAD) {
             return Err("its first line");
@@ -236,7 +241,7 @@ mod tests {
     fn a_changed_vault_does_not_open() {
         let secret = Secret::Key(Zeroizing::new([7; 32]));
         let made = Vault::wrap(KeyMethod::File, &secret, &fresh_key(), &mut OsRandom).unwrap();
-        let text = format!("{}{}\n", made.head(), HEXLOWER.encode(&made.wrapped));
+        let text = made.to_text();
         let path = Path::new("vault");
         assert!(Vault::parse(&text).unwrap().unwrap(&secret, path).is_ok());
         assert!(Vault::parse(&text.replace("file", "credential")).unwrap().unwrap(&secret, path).is_err());

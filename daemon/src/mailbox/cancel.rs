@@ -55,7 +55,7 @@ impl Mailbox {
     /// When the store cannot be read, or the daemon stops.
     pub(super) async fn cancel_again(&self) -> Result<(), MailboxError> {
         let mut reveals = Vec::new();
-        for (_, record) in OUTBOX.all::<OutboxRecord>(&self.store)? {
+        for (_, record) in OUTBOX.all_open::<OutboxRecord>(&self.store)? {
             if record.cancelled_ms > 0 && record.delivered_ms == 0 {
                 let held = |reveal: &Reveal| {
                     self.store.by_commitment(&reveal.commitment()).is_ok_and(|held| !held.is_empty())

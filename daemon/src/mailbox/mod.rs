@@ -8,12 +8,14 @@ mod calendar;
 mod cancel;
 mod cards;
 mod contacts;
+mod housekeeping;
 mod marks;
 mod one_time;
 mod open;
 mod own;
 mod pickup;
 pub mod records;
+mod rows;
 mod send;
 mod views;
 
@@ -41,11 +43,12 @@ pub use calendar::run_calendar;
 pub use cards::{CardView, Revoked};
 pub use contacts::Contact;
 use contacts::Contacts;
+pub use housekeeping::Deleted;
 pub use open::{Arrival, run_opener};
 use own::{Own, Printed};
-use records::{InboxRecord, MessageTable, OutboxRecord};
+use records::{MessageTable, OutboxRecord};
 pub use send::Sent;
-pub use views::{InboxView, OutboxView};
+pub use views::{InboxView, LIST_MAX, OutboxView, Page, Which};
 
 /// Messages received.
 pub(crate) const INBOX: MessageTable = MessageTable(Table::Inbox);
@@ -150,6 +153,18 @@ pub enum MailboxError {
         /// What was asked for.
         id: String,
     },
+    /// No message with this id anywhere.
+    #[error("no message {id} in inbox or outbox; `pigeon inbox` and `pigeon outbox` list them")]
+    NotKept {
+        /// What was asked for.
+        id: String,
+    },
+    /// It cannot be deleted yet.
+    #[error("message {id} is still on its way; `pigeon cancel` takes it back, then it can be deleted")]
+    OnItsWay {
+        /// The message.
+        id: String,
+    },
     /// The day is unknown.
     #[error(
         "this node does not know the day: its clock is not trusted and no neighbour has told it; \
@@ -225,6 +240,8 @@ struct State {
     inbox_next: u64,
     outbox_next: u64,
     duplicates: u64,
+    /// Rows of unread messages in the store.
+    unread: u64,
 }
 
 impl Mailbox {
@@ -251,8 +268,9 @@ impl Mailbox {
             own: Own::load(&store, &mut OsRandom)?,
             contacts: Contacts::load(&store, &identity)?,
             bridges,
-            inbox_next: INBOX.all::<InboxRecord>(&store)?.last().map_or(0, |(sequence, _)| sequence + 1),
-            outbox_next: OUTBOX.all::<OutboxRecord>(&store)?.last().map_or(0, |(sequence, _)| sequence + 1),
+            inbox_next: INBOX.next(&store)?,
+            outbox_next: OUTBOX.next(&store)?,
+            unread: INBOX.unread(&store)?,
             duplicates: 0,
         };
         Ok(Self {

@@ -14,6 +14,7 @@ use pigeon_store::{RecordOp, Table, Transaction};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::housekeeping::seen_row;
 use super::one_time::{self, Cause};
 use super::records::{AttachmentInfo, InboxRecord, OutboxRecord, SeenRecord};
 use super::{INBOX, Mailbox, MailboxError, OUTBOX, State};
@@ -51,6 +52,8 @@ pub(super) struct Change {
     used: Option<[u8; 32]>,
     /// One-time keys given in the receipt.
     given: Vec<[u8; 32]>,
+    /// Messages for the inbox.
+    unread: u64,
 }
 
 /// Opens held bundles, one at a time and in order, as the core asks. Ends with `cancel`.
@@ -118,6 +121,7 @@ impl Mailbox {
                     // The message and the deletion of this key are one transaction; now it goes from memory too.
                     self.state().own.ring_mut().one_time_mut().remove(used);
                 }
+                self.state().unread += change.unread;
                 drop(keeping);
                 for event in change.events {
                     self.events.push(event);
@@ -206,6 +210,7 @@ impl Mailbox {
             value: SeenRecord { expires_s: bundle.expires_s(), reveal: Some(opened.reveal) }.to_bytes(),
         };
         draft.transaction.records.push(seen);
+        draft.transaction.records.push(seen_row(bundle.expires_s(), &opened.message.0));
         if let OpenedWith::OneTime(used) = opened.with {
             draft.transaction.records.push(one_time::deletion(&used));
             draft.used = Some(used);
@@ -245,15 +250,19 @@ impl Mailbox {
                 }
             }
         }
+        // r is not written as a tombstone here, though it could be: what the store holds is told to every neighbour at
+        // once, and the core may have to hide this one for a while. A crash before the core has it delays the purge
+        // until a further copy comes, which the record of P answers with r.
         let outcome = OpenOutcome::Delivered { reveal: opened.reveal };
         Ok(self.change(draft, outcome))
     }
 
     /// Queues what was drafted.
     pub(super) fn change(&self, draft: Drafted, outcome: OpenOutcome) -> Change {
-        let Drafted { transaction, events, core, contacts_changed, assemble, parked, used, given } = draft;
+        let Drafted { transaction, events, core, contacts_changed, assemble, parked, used, given, unread } =
+            draft;
         let written = Box::pin(self.store.commit(transaction));
-        Change { written, outcome, events, core, contacts_changed, assemble, parked, used, given }
+        Change { written, outcome, events, core, contacts_changed, assemble, parked, used, given, unread }
     }
 
     /// What a message tells beside its body: which of our cards its author holds, and one-time keys.
@@ -346,6 +355,8 @@ impl Mailbox {
             &opened.author,
             bundle.id(),
         ));
+        draft.transaction.records.push(INBOX.put_unread(state.inbox_next));
+        draft.unread += 1;
         state.inbox_next += 1;
         // With an attachment there is one receipt for all of it, when it is complete.
         if record.attachment.is_none() {
@@ -453,4 +464,6 @@ pub(super) struct Drafted {
     pub(super) used: Option<[u8; 32]>,
     /// One-time keys given in the transaction.
     pub(super) given: Vec<[u8; 32]>,
+    /// Messages for the inbox.
+    pub(super) unread: u64,
 }

@@ -13,7 +13,7 @@ pub use super::attachments::AttachmentInfo;
 /// Records read from the store in one go.
 const PAGE: usize = 256;
 
-const BY_SEQUENCE: u8 = b'm';
+pub(super) const BY_SEQUENCE: u8 = b'm';
 const BY_MESSAGE: u8 = b'i';
 const BY_BUNDLE: u8 = b'b';
 
@@ -267,6 +267,16 @@ impl MessageTable {
         ]
     }
 
+    /// Removes the index by message id.
+    pub(super) fn forget_message(self, id: &MessageId, author: &IdentityKey) -> RecordOp {
+        RecordOp::Delete { table: self.0, key: keyed(BY_MESSAGE, &[&id.0, &author.0]) }
+    }
+
+    /// Removes the index by bundle.
+    pub(super) fn forget_bundle(self, bundle: &BundleId) -> RecordOp {
+        RecordOp::Delete { table: self.0, key: keyed(BY_BUNDLE, &[&bundle.0]) }
+    }
+
     /// Replaces a record whose indexes stand.
     pub fn replace(self, sequence: u64, record: &impl Message) -> RecordOp {
         RecordOp::Put { table: self.0, key: Self::key(sequence), value: record.encode_to_vec() }
@@ -320,7 +330,7 @@ impl MessageTable {
         Ok(record.and_then(|bytes| R::decode(bytes.as_slice()).ok()).map(|record| (sequence, record)))
     }
 
-    /// All records, oldest first.
+    /// All records, oldest first: for what happens once. [`MessageTable::page`] is for what happens often.
     pub fn all<R: Message + Default>(self, store: &Store) -> Result<Vec<(u64, R)>, StoreError> {
         let mut out = Vec::new();
         let mut after = vec![BY_SEQUENCE];

@@ -69,6 +69,7 @@ impl Mailbox {
                 ..OutboxRecord::default()
             };
             let mut records = OUTBOX.put(state.outbox_next, &record, id, &self.identity(), bundle.id());
+            records.push(OUTBOX.put_open(record.expires_s, state.outbox_next));
             state.outbox_next += 1;
             let sent = Sent { message: id, bundle: bundle.id(), uplink: bundle.uplink().is_some() };
             records.extend(outgoing.records);

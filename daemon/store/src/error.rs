@@ -35,6 +35,12 @@ pub enum StoreError {
         /// The store's directory.
         dir: PathBuf,
     },
+    /// The file system is read-only. Nothing of the transaction is kept; it works again once it is writable.
+    #[error("the file system that holds {} is read-only: see why in the system's log and mount it writable, nothing needs to be restarted", .dir.display())]
+    ReadOnly {
+        /// The store's directory.
+        dir: PathBuf,
+    },
     /// The transaction would grow the store over its quota. Nothing of it is kept.
     #[error(
         "the store would hold {wanted} bytes and its quota is {quota}: remove something, or raise the quota"
@@ -143,6 +149,11 @@ impl From<StoreError> for CommitFailure {
     fn from(error: StoreError) -> Self {
         if error.is_full() { Self::Full } else { Self::Storage(error.to_string()) }
     }
+}
+
+/// Errors that mounting the file system writable cures.
+pub(crate) fn is_read_only(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ReadOnlyFilesystem
 }
 
 /// Errors that making room on the disk cures.

@@ -45,6 +45,7 @@ mod stats;
 mod store;
 mod stored;
 mod transaction;
+mod verify;
 mod view;
 mod writer;
 
@@ -57,4 +58,5 @@ pub use seal::key::{SEAL_OVERHEAD, STORE_KEY_LENGTH, Sealer, StoreKey};
 pub use stats::Stats;
 pub use store::{QUEUE_BYTES_MAX, QUEUE_TRANSACTIONS_MAX, Record, Store, StoreOptions};
 pub use transaction::{RECORD_KEY_MAX, RECORD_VALUE_MAX, RecordOp, STATE_KEY_MAX, Table, Transaction};
+pub use verify::Verified;
 pub use writer::{GROUP_BYTES_MAX, GROUP_TRANSACTIONS_MAX};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::engine::{Engine, EngineError, guarded};
-use crate::error::{StoreError, is_disk_full};
+use crate::error::{StoreError, is_disk_full, is_read_only};
 use crate::filter::Filter;
 use crate::index::State;
 use crate::index::block::NotABlock;
@@ -146,6 +146,7 @@ pub(crate) fn engine_error(dir: &Path, action: &'static str, error: &EngineError
     let dir = dir.to_path_buf();
     match error {
         EngineError::Io(error) if is_disk_full(error) => StoreError::DiskFull { dir },
+        EngineError::Io(error) if is_read_only(error) => StoreError::ReadOnly { dir },
         EngineError::Io(error) => StoreError::Engine { action, dir, detail: error.to_string() },
         EngineError::Broken(detail) => StoreError::Engine { action, dir, detail: detail.clone() },
     }

@@ -167,7 +167,8 @@ tables! {
 
 impl Table {
     /// Number on disk.
-    pub(crate) fn number(self) -> u8 {
+    #[must_use]
+    pub fn number(self) -> u8 {
         self as u8
     }
 }

@@ -1,7 +1,8 @@
-//! `pigeon inbox`, `read` and `outbox`.
+//! `pigeon inbox`, `outbox`, `read`, `cancel` and `delete`.
 
 use pigeon_proto::api;
 
+use super::super::args::PageArgs;
 use super::super::client::{About, Daemon};
 use super::super::error::CliError;
 use super::super::output::Out;
@@ -14,16 +15,75 @@ const ID_DIGITS: usize = 32;
 const ID_DIGITS_MIN: usize = 4;
 
 /// Lists the messages received.
-pub(super) async fn inbox(daemon: &Daemon, unread_only: bool, out: &mut Out) -> Result<(), CliError> {
-    let request = api::InboxRequest { unread_only };
-    let reply = daemon.answer(About::Node, daemon.client().inbox(request)).await?;
+pub(super) async fn inbox(
+    daemon: &Daemon,
+    unread_only: bool,
+    page: &PageArgs,
+    out: &mut Out,
+) -> Result<(), CliError> {
+    let before = match &page.before {
+        Some(id) => full_id(daemon, id).await?,
+        None => String::new(),
+    };
+    let request = api::InboxRequest { unread_only, limit: page.limit, before };
+    let reply = daemon.answer(About::Message, daemon.client().inbox(request)).await?;
     show(out, &reply, view::messages::inbox)
 }
 
 /// Lists the messages sent.
-pub(super) async fn outbox(daemon: &Daemon, out: &mut Out) -> Result<(), CliError> {
-    let reply = daemon.answer(About::Node, daemon.client().outbox(api::OutboxRequest {})).await?;
+pub(super) async fn outbox(daemon: &Daemon, page: &PageArgs, out: &mut Out) -> Result<(), CliError> {
+    let before = match &page.before {
+        Some(id) => full_sent_id(daemon, id).await?,
+        None => String::new(),
+    };
+    let request = api::OutboxRequest { limit: page.limit, before };
+    let reply = daemon.answer(About::Message, daemon.client().outbox(request)).await?;
     show(out, &reply, view::messages::outbox)
+}
+
+/// Deletes one message, received or sent.
+pub(super) async fn delete(daemon: &Daemon, id: &str, out: &mut Out) -> Result<(), CliError> {
+    let message_id = match digits(id, "inbox")? {
+        Digits::All(id) => id,
+        Digits::First(first) => {
+            let mut ids = inbox_ids(daemon).await?;
+            ids.extend(outbox_ids(daemon).await?);
+            only(ids.into_iter(), &first, "inbox", "`pigeon inbox` and `pigeon outbox` list the messages")?
+        }
+    };
+    let call = async { daemon.client().delete(api::DeleteRequest { message_id }).await };
+    let reply = daemon.answer(About::Message, call).await?;
+    show(out, &reply, view::messages::deleted)
+}
+
+/// All ids in the inbox, a page at a time.
+async fn inbox_ids(daemon: &Daemon) -> Result<Vec<String>, CliError> {
+    let (mut ids, mut before) = (Vec::new(), String::new());
+    loop {
+        let request = api::InboxRequest { unread_only: false, limit: 0, before };
+        let reply = daemon.answer(About::Node, daemon.client().inbox(request)).await?;
+        let first = reply.messages.first().map(|message| message.message_id.clone());
+        ids.extend(reply.messages.into_iter().map(|message| message.message_id));
+        match first {
+            Some(first) if reply.more => before = first,
+            _ => return Ok(ids),
+        }
+    }
+}
+
+/// All ids in the outbox, a page at a time.
+async fn outbox_ids(daemon: &Daemon) -> Result<Vec<String>, CliError> {
+    let (mut ids, mut before) = (Vec::new(), String::new());
+    loop {
+        let request = api::OutboxRequest { limit: 0, before };
+        let reply = daemon.answer(About::Node, daemon.client().outbox(request)).await?;
+        let first = reply.messages.first().map(|message| message.message_id.clone());
+        ids.extend(reply.messages.into_iter().map(|message| message.message_id));
+        match first {
+            Some(first) if reply.more => before = first,
+            _ => return Ok(ids),
+        }
+    }
 }
 
 /// Shows one message and marks it as read.
@@ -47,9 +107,7 @@ pub(super) async fn full_id(daemon: &Daemon, id: &str) -> Result<String, CliErro
     match digits(id, "inbox")? {
         Digits::All(id) => Ok(id),
         Digits::First(first) => {
-            let request = api::InboxRequest { unread_only: false };
-            let inbox = daemon.answer(About::Node, daemon.client().inbox(request)).await?;
-            let ids = inbox.messages.into_iter().map(|message| message.message_id);
+            let ids = inbox_ids(daemon).await?.into_iter();
             only(ids, &first, "inbox", "`pigeon inbox` lists the messages")
         }
     }
@@ -59,8 +117,7 @@ async fn full_sent_id(daemon: &Daemon, id: &str) -> Result<String, CliError> {
     match digits(id, "outbox")? {
         Digits::All(id) => Ok(id),
         Digits::First(first) => {
-            let outbox = daemon.answer(About::Node, daemon.client().outbox(api::OutboxRequest {})).await?;
-            let ids = outbox.messages.into_iter().map(|message| message.message_id);
+            let ids = outbox_ids(daemon).await?.into_iter();
             only(ids, &first, "outbox", "`pigeon outbox` lists the messages")
         }
     }

@@ -45,9 +45,10 @@ pub(super) async fn run(command: Command, socket: &Path, out: &mut Out) -> Resul
                 None => send::one(&daemon, message, text, out).await,
             }
         }
-        Command::Inbox { unread } => messages::inbox(&connect().await?, unread, out).await,
+        Command::Inbox { unread, page } => messages::inbox(&connect().await?, unread, &page, out).await,
         Command::Read { id } => messages::read(&connect().await?, &id, out).await,
-        Command::Outbox => messages::outbox(&connect().await?, out).await,
+        Command::Outbox { page } => messages::outbox(&connect().await?, &page, out).await,
+        Command::Delete { id } => messages::delete(&connect().await?, &id, out).await,
         Command::Cancel { id } => messages::cancel(&connect().await?, &id, out).await,
         Command::Attachment(AttachmentCommand::Save { id, file, force }) => {
             attachment::save(&connect().await?, &id, file, force, out).await
@@ -56,6 +57,8 @@ pub(super) async fn run(command: Command, socket: &Path, out: &mut Out) -> Resul
         Command::Neighbours => neighbours(&connect().await?, out).await,
         Command::Status => status(&connect().await?, out).await,
         Command::Watch(args) => watch::run(&connect().await?, &args, out).await,
+        // Has been carried out without a runtime.
+        Command::Store(_) => Ok(()),
         Command::Completions { shell } => super::completions(shell, out),
     }
 }

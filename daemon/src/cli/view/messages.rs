@@ -1,6 +1,8 @@
 //! Messages, received and sent.
 
-use pigeon_proto::api::{Attachment, InboxMessage, InboxReply, OutboxMessage, OutboxReply, SendReply};
+use pigeon_proto::api::{
+    Attachment, DeleteReply, InboxMessage, InboxReply, OutboxMessage, OutboxReply, SendReply,
+};
 
 use super::super::error::CliError;
 use super::super::output::Out;
@@ -44,7 +46,25 @@ pub(in super::super) fn inbox(out: &mut Out, reply: &InboxReply) -> Result<(), C
     if reply.duplicates > 0 {
         summary += &format!("; {} dropped", count(reply.duplicates, "duplicate copy", "duplicate copies"));
     }
-    out.line(&summary)
+    out.line(&summary)?;
+    older(out, "inbox", reply.messages.first().filter(|_| reply.more).map(|message| &message.message_id))
+}
+
+/// Where to go on.
+fn older(out: &mut Out, folder: &str, before: Option<&String>) -> Result<(), CliError> {
+    match before {
+        Some(id) => out.line(&format!("there are older ones: pigeon {folder} --before {}", short(id))),
+        None => Ok(()),
+    }
+}
+
+/// A message that was just deleted.
+pub(in super::super) fn deleted(out: &mut Out, reply: &DeleteReply) -> Result<(), CliError> {
+    let from = match reply.folder.as_str() {
+        "outbox" => "outbox",
+        _ => "inbox",
+    };
+    out.line(&format!("deleted from the {from}: {}", short(&reply.message_id)))
 }
 
 /// A name that its owner chose, and that nobody confirmed by importing the card, says so.
@@ -99,7 +119,8 @@ pub(in super::super) fn outbox(out: &mut Out, reply: &OutboxReply) -> Result<(),
     if !rows.is_empty() {
         summary += &format!(", {delivered} delivered");
     }
-    out.line(&summary)
+    out.line(&summary)?;
+    older(out, "outbox", reply.messages.first().filter(|_| reply.more).map(|message| &message.message_id))
 }
 
 /// A message that was just taken back.
@@ -206,7 +227,8 @@ mod tests {
             via: "xmpp".into(),
             ..received(&"x".repeat(60))
         };
-        let reply = InboxReply { messages: vec![read, received("two\nlines\u{1b}[2J")], duplicates: 1 };
+        let reply =
+            InboxReply { messages: vec![read, received("two\nlines\u{1b}[2J")], duplicates: 1, more: true };
         assert_eq!(
             printed(|out| inbox(out, &reply)),
             "\
@@ -214,6 +236,7 @@ NEW  ID                FROM              RECEIVED              VIA   TEXT
      0123456789abcdef  eeeeeeeeeeeeeeee  2026-11-23T01:00:00Z  xmpp  xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
 *    0123456789abcdef  elaine            2026-11-23T01:00:00Z  link  two lines\\u{1b}[2J
 2 messages, 1 unread; 1 duplicate copy dropped
+there are older ones: pigeon inbox --before 0123456789abcdef
 "
         );
     }
@@ -262,7 +285,10 @@ lines\\u{{7}}
         let refused =
             OutboxMessage { state: "refused".into(), refusal: "no such user".into(), ..waiting.clone() };
         assert_eq!(
-            printed(|out| outbox(out, &OutboxReply { messages: vec![waiting, delivered, refused] })),
+            printed(|out| outbox(
+                out,
+                &OutboxReply { messages: vec![waiting, delivered, refused], more: false }
+            )),
             "\
 ID  TO     SENT  STATE                           HANDED OVER  TEXT
     jerry  -     handed over                     2

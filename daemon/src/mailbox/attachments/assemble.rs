@@ -147,7 +147,7 @@ impl Mailbox {
     }
 
     /// The records that say how it ended, under the `keeping` lock.
-    fn ending(&self, key: Key, ending: Ending) -> Result<Vec<RecordOp>, MailboxError> {
+    pub(super) fn ending(&self, key: Key, ending: Ending) -> Result<Vec<RecordOp>, MailboxError> {
         let mut arriving = key.arriving(&self.store)?.unwrap_or_default();
         arriving.ending = ending.into();
         arriving.reserved = 0;

@@ -270,6 +270,7 @@ impl Mailbox {
         let written = {
             let mut state = self.state();
             records.extend(OUTBOX.put(state.outbox_next, &record, letter.id, &self.identity(), sent.bundle));
+            records.push(OUTBOX.put_open(record.expires_s, state.outbox_next));
             state.outbox_next += 1;
             // Queued under the lock: the order of sequence numbers is the order in the store.
             self.store.commit(Transaction { ops, records })

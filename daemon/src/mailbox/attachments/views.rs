@@ -2,6 +2,7 @@
 
 use pigeon_bundle::{IdentityKey, MessageId};
 use pigeon_core::Catalog as _;
+use pigeon_store::RecordOp;
 
 use super::super::records::{InboxRecord, OutboxRecord};
 use super::super::{INBOX, Mailbox, MailboxError};
@@ -88,6 +89,29 @@ impl Mailbox {
             return Err(MailboxError::AttachmentIncomplete { state, parts, needed: info.needed });
         }
         Ok(AttachmentFile { view, files: self.files(), owner: key.owner() })
+    }
+
+    /// What ends an attachment on its way whose message is deleted; its parts are dropped by the worker.
+    pub(in super::super) fn without_attachment(
+        &self,
+        record: &InboxRecord,
+    ) -> Result<Vec<RecordOp>, MailboxError> {
+        let Some(key) = record.attachment.as_ref().and_then(|_| key_of(record)) else {
+            return Ok(Vec::new());
+        };
+        match key.arriving(&self.store)? {
+            Some(arriving) if arriving.is_open() => self.ending(key, Ending::Expired),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Removes the file of a message that was deleted. What cannot be removed is logged: the message is gone.
+    pub(in super::super) fn remove_file(&self, record: &InboxRecord) {
+        let Some(key) = record.attachment.as_ref().and_then(|_| key_of(record)) else { return };
+        if let Err(error) = self.files().remove(&key.owner()) {
+            tracing::warn!(%error, "the file of a deleted message cannot be removed");
+        }
+        self.attachments_changed();
     }
 
     /// Where attachments that arrived are kept.

@@ -23,7 +23,8 @@ pub(crate) fn readable(table: Table, key: &[u8]) -> usize {
         // `kind:name` or a word. The word says nothing.
         Table::Meta => key.iter().position(|byte| *byte == b':').map_or(key.len(), |colon| colon + 1),
         Table::Inbox | Table::Outbox => match kind {
-            b'm' => 1 + NUMBER,
+            b'm' | b'u' => 1 + NUMBER,
+            b'o' => 1 + 2 * NUMBER,
             b'i' => 1 + MESSAGE_ID,
             _ => 1,
         },
