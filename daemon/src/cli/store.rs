@@ -73,6 +73,7 @@ pub(super) fn run(args: StoreArgs, out: &mut Out) -> Result<(), CliError> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 fn refused(error: FolderError) -> CliError {
     CliError::folder(&error)
 }
