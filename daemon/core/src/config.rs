@@ -1,6 +1,7 @@
 //! What the operator of a node may choose.
 
 use crate::pickup::Whom;
+use crate::policy::Routing;
 
 /// Who may be told our tags in clear, so that carriers can count how often they meet us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,6 +73,8 @@ pub struct CoreConfig {
     pub battery_min_percent: u8,
     /// Token buckets.
     pub rates: Rates,
+    /// Who gets how many copies.
+    pub routing: Routing,
     /// Who may be told our tags.
     pub reachable: Reachable,
     /// Which neighbours may fetch our mail from the bridge while we cannot.
@@ -93,6 +96,7 @@ impl Default for CoreConfig {
             reveal_delay_ms_max: 30_000,
             battery_min_percent: 15,
             rates: Rates::default(),
+            routing: Routing::default(),
             reachable: Reachable::Nobody,
             pickup_ask: Whom::Nobody,
             pickup_fetch: Whom::Nobody,

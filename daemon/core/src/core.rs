@@ -24,7 +24,7 @@ use crate::neighbours::Neighbours;
 use crate::notice::Notice;
 use crate::partials::Partials;
 use crate::pickup::Pickups;
-use crate::policy::{Policy, SprayAndFocus};
+use crate::policy::Policy;
 use crate::quality::{self, Quality};
 use crate::random::Random;
 use crate::reveal::Source;
@@ -80,10 +80,11 @@ pub struct Core {
 impl Core {
     /// A node that knows nothing yet. The same seed gives the same actions for the same events.
     pub fn new(config: CoreConfig, seed: [u8; 32]) -> Self {
-        Self::build(config, seed, Faults::default(), Box::new(SprayAndFocus))
+        let policy = config.routing.policy();
+        Self::build(config, seed, Faults::default(), policy)
     }
 
-    /// The same with another routing.
+    /// The same with a routing of the caller's, in place of the configured one.
     pub fn with_policy(config: CoreConfig, seed: [u8; 32], policy: Box<dyn Policy>) -> Self {
         Self::build(config, seed, Faults::default(), policy)
     }
@@ -91,7 +92,8 @@ impl Core {
     /// A node with a known mistake, for the simulation's own test.
     #[cfg(feature = "faults")]
     pub fn with_fault(config: CoreConfig, seed: [u8; 32], fault: Fault) -> Self {
-        Self::build(config, seed, Faults::of(fault), Box::new(SprayAndFocus))
+        let policy = config.routing.policy();
+        Self::build(config, seed, Faults::of(fault), policy)
     }
 
     fn build(config: CoreConfig, seed: [u8; 32], faults: Faults, policy: Box<dyn Policy>) -> Self {

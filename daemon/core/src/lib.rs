@@ -71,6 +71,7 @@ pub use fault::Fault;
 pub use memory::MemoryCatalog;
 pub use notice::Notice;
 pub use pickup::Whom;
+pub use policy::Routing;
 
 /// Named limits, for status pages and tests.
 pub mod limits {

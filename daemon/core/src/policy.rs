@@ -1,7 +1,7 @@
 //! Who gets how many copies (PROTOCOL.md section 5, b and c). Small, and behind a trait, so that another
 //! routing can be tried against the same simulation.
 
-use crate::entry::{Entry, HOPS_MAX};
+use crate::entry::{Entry, HOPS_MAX, Pool};
 use pigeon_proto::COPIES_PER_OFFER_MAX;
 
 /// Moves of a last copy.
@@ -26,19 +26,56 @@ pub trait Policy: std::fmt::Debug + Send {
     fn moves_to(&self, best: u16, theirs: u16) -> bool;
 }
 
-/// Binary spray, then focus of the last copy on quality.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SprayAndFocus;
+/// Which routing a node uses, as its configuration names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Routing {
+    /// [`Delegate`], the default.
+    #[default]
+    Delegate,
+    /// [`Spray`].
+    Spray,
+    /// [`SourceSpray`].
+    SourceSpray,
+}
 
-impl Policy for SprayAndFocus {
-    fn give(&self, entry: &Entry, reserved: u8) -> Give {
-        if entry.at_bridge || entry.hops >= HOPS_MAX {
-            return Give::Nothing;
+impl Routing {
+    /// All of them, the default first.
+    pub const ALL: [Self; 3] = [Self::Delegate, Self::Spray, Self::SourceSpray];
+
+    /// The name in configurations and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delegate => "delegate",
+            Self::Spray => "spray",
+            Self::SourceSpray => "source-spray",
         }
-        match (entry.copies, entry.copies.saturating_sub(reserved)) {
-            (1, 1) if entry.moves < MOVES_MAX => Give::Last,
-            (_, 0 | 1) => Give::Nothing,
-            (_, free) => Give::Split((free / 2).min(COPIES_PER_OFFER_MAX)),
+    }
+
+    /// The routing with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|routing| routing.name() == name)
+    }
+
+    pub(crate) fn policy(self) -> Box<dyn Policy> {
+        match self {
+            Self::Delegate => Box::new(Delegate),
+            Self::Spray => Box::new(Spray),
+            Self::SourceSpray => Box::new(SourceSpray),
+        }
+    }
+}
+
+/// Binary spray; then the last copy is delegated to nodes of higher quality, a few times.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Delegate;
+
+impl Policy for Delegate {
+    fn give(&self, entry: &Entry, reserved: u8) -> Give {
+        match Spray.give(entry, reserved) {
+            Give::Nothing if may_leave(entry) && (entry.copies, reserved) == (1, 0) => {
+                if entry.moves < MOVES_MAX { Give::Last } else { Give::Nothing }
+            }
+            give => give,
         }
     }
 
@@ -47,13 +84,50 @@ impl Policy for SprayAndFocus {
     }
 }
 
+/// Binary spray and wait: half of the copies to each node met, until one is left.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spray;
+
+impl Policy for Spray {
+    fn give(&self, entry: &Entry, reserved: u8) -> Give {
+        match entry.copies.saturating_sub(reserved) {
+            free @ 2.. if may_leave(entry) => Give::Split((free / 2).min(COPIES_PER_OFFER_MAX)),
+            _ => Give::Nothing,
+        }
+    }
+
+    fn moves_to(&self, _best: u16, _theirs: u16) -> bool {
+        false
+    }
+}
+
+/// Source spray and wait: the author hands single copies to the first five nodes it meets, which give them to the
+/// recipient only.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SourceSpray;
+
+impl Policy for SourceSpray {
+    fn give(&self, entry: &Entry, reserved: u8) -> Give {
+        let free = entry.copies.saturating_sub(reserved);
+        if entry.pool == Pool::Own && free > 1 && may_leave(entry) { Give::Split(1) } else { Give::Nothing }
+    }
+
+    fn moves_to(&self, _best: u16, _theirs: u16) -> bool {
+        false
+    }
+}
+
+fn may_leave(entry: &Entry) -> bool {
+    !entry.at_bridge && entry.hops < HOPS_MAX
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn give(copies: u8, reserved: u8) -> Give {
         let entry = Entry { copies, ..Entry::own(0, None) };
-        SprayAndFocus.give(&entry, reserved)
+        Delegate.give(&entry, reserved)
     }
 
     #[test]
@@ -71,15 +145,32 @@ mod tests {
     fn the_last_copy_moves_three_times_and_only_upwards() {
         assert_eq!(give(1, 0), Give::Last);
         let entry = Entry { copies: 1, moves: MOVES_MAX, ..Entry::own(0, None) };
-        assert_eq!(SprayAndFocus.give(&entry, 0), Give::Nothing);
-        assert!(SprayAndFocus.moves_to(5, 6) && !SprayAndFocus.moves_to(5, 5));
+        assert_eq!(Delegate.give(&entry, 0), Give::Nothing);
+        assert!(Delegate.moves_to(5, 6) && !Delegate.moves_to(5, 5));
+    }
+
+    #[test]
+    fn source_spray_is_one_hop_of_single_copies() {
+        assert_eq!(SourceSpray.give(&Entry::own(0, None), 2), Give::Split(1));
+        assert_eq!(SourceSpray.give(&Entry::own(0, None), 5), Give::Nothing);
+        let carried = Entry { pool: Pool::Stranger, ..Entry::own(0, None) };
+        assert_eq!(SourceSpray.give(&carried, 0), Give::Nothing);
+        assert_eq!(Spray.give(&Entry { copies: 1, ..carried }, 0), Give::Nothing);
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for routing in Routing::ALL {
+            assert_eq!(Routing::named(routing.name()), Some(routing));
+        }
+        assert_eq!((Routing::ALL[0], Routing::named("epidemic")), (Routing::default(), None));
     }
 
     #[test]
     fn what_is_at_the_bridge_or_went_too_far_is_not_sprayed() {
         let entry = Entry { at_bridge: true, ..Entry::own(0, None) };
-        assert_eq!(SprayAndFocus.give(&entry, 0), Give::Nothing);
+        assert_eq!(Delegate.give(&entry, 0), Give::Nothing);
         let entry = Entry { hops: HOPS_MAX, ..Entry::own(0, None) };
-        assert_eq!(SprayAndFocus.give(&entry, 0), Give::Nothing);
+        assert_eq!(Delegate.give(&entry, 0), Give::Nothing);
     }
 }
