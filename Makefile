@@ -57,6 +57,7 @@ soak: setup-test
 	PIGEON_SIM_FROM=0 PIGEON_SIM_SEEDS=10000 PIGEON_SIM_WORLD=town $(CARGO) test --locked --release -p pigeon-core --test sim -- --nocapture
 	PIGEON_KILL_ROUNDS=200 PIGEON_POWER_CUTS=1000 \
 		$(CARGO) test --locked --release -p pigeon-store --test it -- --nocapture crash powercut
+	$(CARGO) test --locked --release -p pigeon-replay -- --include-ignored
 
 setup-demo setup-test:
 	@sh tests/setup.sh

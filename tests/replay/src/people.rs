@@ -112,14 +112,10 @@ impl People {
 
     /// The tags that a node listens to at a time of the trace.
     pub(crate) fn tags(&self, node: u32, now_ms: u64) -> Vec<Tag> {
-        let today = epoch_at(now_ms).0;
+        let today = Epoch::at(START_S + now_ms / 1000).0;
         let secret = &self.persons[node as usize].secret;
         (today - self.days_back..=today + DAYS_AHEAD).map(|day| secret.tag(Epoch(day))).collect()
     }
-}
-
-pub(crate) fn epoch_at(now_ms: u64) -> Epoch {
-    Epoch::at(START_S + now_ms / 1000)
 }
 
 pub(crate) fn node_key(node: u32) -> NodeKey {

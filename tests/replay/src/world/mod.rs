@@ -8,14 +8,14 @@ mod bridge;
 mod node;
 mod transfers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pigeon_bundle::{BundleId, DAY_S, Reveal};
 use pigeon_core::{Action, Entry, Event, LinkId, LinkInfo, OpenOutcome, Role, StoreOp};
 use pigeon_proto::{DeclineReason, Frame};
 
 use crate::metrics::{Delivery, Metrics, Tally};
-use crate::people::{People, epoch_at};
+use crate::people::People;
 use crate::scenario::{Happening, Scenario};
 use crate::setting::{Setting, Transfer};
 use bridge::Bridge;
@@ -23,6 +23,8 @@ use node::Node;
 use transfers::{Transfers, Transit};
 
 const DAY_MS: u64 = DAY_S * 1000;
+/// A link that a node has closed, while the contact goes on, is tried again after this.
+const REDIAL_MS: u64 = 10_000;
 
 /// Something a node is to be told, now.
 struct Told {
@@ -40,11 +42,13 @@ pub(crate) struct World<'a> {
     links: BTreeMap<LinkId, (u32, u32)>,
     contacts: BTreeMap<(u32, u32), LinkId>,
     next_link: u64,
+    /// (When, who): contacts whose link was closed.
+    redials: BTreeSet<(u64, (u32, u32))>,
     told: VecDeque<Told>,
     transfers: Transfers,
     bridge: Bridge,
     /// (When, message).
-    endings: std::collections::BTreeSet<(u64, usize)>,
+    endings: BTreeSet<(u64, usize)>,
     /// Nodes that may hold each message.
     holders: Vec<Vec<u32>>,
     tally: Tally,
@@ -62,10 +66,11 @@ impl<'a> World<'a> {
             links: BTreeMap::new(),
             contacts: BTreeMap::new(),
             next_link: 1,
+            redials: BTreeSet::new(),
             told: VecDeque::new(),
             transfers: Transfers::default(),
             bridge: Bridge::default(),
-            endings: std::collections::BTreeSet::new(),
+            endings: BTreeSet::new(),
             holders: vec![Vec::new(); count],
             tally: Tally { delivered: vec![None; count], holders: vec![0; count], ..Tally::default() },
         }
@@ -93,7 +98,8 @@ impl<'a> World<'a> {
     fn go_to(&mut self, at_ms: u64) {
         loop {
             let midnight_ms = (self.now_ms / DAY_MS + 1) * DAY_MS;
-            let until_ms = at_ms.min(midnight_ms);
+            let redial_ms = self.redials.first().map_or(u64::MAX, |(redial_ms, _)| *redial_ms);
+            let until_ms = at_ms.min(midnight_ms).min(redial_ms);
             while let Some((ends_ms, transit)) = self.transfers.finish(until_ms) {
                 self.end_messages(ends_ms);
                 self.now_ms = ends_ms;
@@ -102,13 +108,24 @@ impl<'a> World<'a> {
             }
             self.end_messages(until_ms);
             self.now_ms = until_ms;
-            if until_ms < midnight_ms {
-                return;
+            if until_ms == redial_ms {
+                self.redial();
             }
-            self.new_day();
+            if until_ms == midnight_ms {
+                self.new_day();
+            }
             if until_ms == at_ms {
                 return;
             }
+        }
+    }
+
+    fn redial(&mut self) {
+        let Some((_, pair)) = self.redials.pop_first() else { return };
+        if self.contacts.get(&pair).is_some_and(|link| !self.links.contains_key(link)) {
+            self.contacts.remove(&pair);
+            self.link(pair.0, pair.1);
+            self.settle();
         }
     }
 
@@ -117,7 +134,6 @@ impl<'a> World<'a> {
             self.tell(node, Event::OwnTags(self.people.tags(node, self.now_ms)));
         }
         self.settle();
-        debug_assert!(epoch_at(self.now_ms).0 > epoch_at(0).0, "a day has begun");
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -314,8 +330,14 @@ impl<'a> World<'a> {
                 self.reveal_to_bridge(&reveals);
                 events.push_back(Event::RevealConfirmed { reveals });
             }
-            Action::Close { link, .. } => self.hang_up(link),
-            Action::Dial { .. } | Action::Notice(_) => {}
+            Action::Close { link, .. } => {
+                if let Some(pair) = self.links.get(&link).copied() {
+                    self.redials.insert((self.now_ms + REDIAL_MS, pair));
+                }
+                self.hang_up(link);
+            }
+            // Contacts come from the trace; how much is looked for them is not asked here.
+            _ => {}
         }
     }
 

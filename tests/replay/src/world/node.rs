@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use pigeon_bundle::NodeKey;
+use pigeon_core::config::Rates;
 use pigeon_core::{Core, CoreConfig, MemoryCatalog, Now, RemovalReason, StoreOp};
 
 use crate::people::{START_S, node_key};
@@ -30,6 +31,13 @@ impl Node {
             quota_bytes: PLENTY,
             daily_bytes: PLENTY,
             daily_bundles: PLENTY,
+            rates: Rates {
+                contact: PLENTY,
+                stranger: PLENTY,
+                newcomers: PLENTY,
+                address: PLENTY,
+                pull: PLENTY,
+            },
             reveal_delay_ms_max: if setting.ack { 0 } else { NEVER_MS },
             reachable: setting.reachable,
             ..CoreConfig::default()
