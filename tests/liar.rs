@@ -76,7 +76,16 @@ fn message_to(node: &Node) -> (Bundle, String) {
 }
 
 fn offer(bundle: BundleId, size: usize) -> Offer {
-    Offer { bundle, size: u32::try_from(size).unwrap(), copies: 1, quality: 0, moves: 0, age_s: 0, hops: 0 }
+    Offer {
+        bundle,
+        size: u32::try_from(size).unwrap(),
+        copies: 1,
+        quality: 0,
+        moves: 0,
+        age_s: 0,
+        hops: 0,
+        tag: None,
+    }
 }
 
 fn find(bytes: &[u8], part: &[u8]) -> usize {

@@ -33,6 +33,8 @@ pub struct Config {
     pub ble: Ble,
     /// What is carried for others.
     pub carry: Carry,
+    /// Who gets how many copies of a message.
+    pub routing: RoutingChoice,
     /// What looking for neighbours may cost.
     pub energy: Energy,
     /// Mail fetched from the bridge for each other.
@@ -297,6 +299,41 @@ pub struct Encryption {
 pub struct Privacy {
     /// A recipient's first reveal of a delivery is delayed by a random time up to this, seconds.
     pub reveal_delay_s_max: u64,
+    /// Who may count meetings with this node, so that mail for it finds it: they can follow it by its tags.
+    pub reachable: ReachableTo,
+}
+
+/// Who is told the tags of this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReachableTo {
+    /// Nobody.
+    Nobody,
+    /// Contacts that are recognised on the link.
+    Contacts,
+    /// Every neighbour.
+    Everyone,
+}
+
+/// Routing.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoutingChoice {
+    /// The rule.
+    pub policy: RoutingPolicy,
+}
+
+/// Rules of routing; see `docs/routing.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoutingPolicy {
+    /// Half of the copies to each node met; the last one moves to nodes of higher quality.
+    #[default]
+    Delegate,
+    /// Half of the copies to each node met.
+    Spray,
+    /// The author hands single copies to the first five nodes it meets.
+    SourceSpray,
 }
 
 /// The local API's access.
@@ -326,6 +363,7 @@ impl Default for Config {
             quic: Quic::default(),
             ble: Ble::default(),
             carry: Carry::default(),
+            routing: RoutingChoice::default(),
             energy: Energy::default(),
             pickup: Pickup::default(),
             store: StoreLimits::default(),
@@ -388,7 +426,7 @@ impl Default for Encryption {
 
 impl Default for Privacy {
     fn default() -> Self {
-        Self { reveal_delay_s_max: 600 }
+        Self { reveal_delay_s_max: 600, reachable: ReachableTo::Nobody }
     }
 }
 
@@ -535,6 +573,11 @@ mod tests {
         let config = parse("").unwrap();
         assert!(config.account.is_none() && config.quic.enabled);
         assert_eq!(config.carry.lifetime_h, 168);
+        assert_eq!(config.routing.policy, RoutingPolicy::Delegate);
+        assert_eq!(config.privacy.reachable, ReachableTo::Nobody);
+        let other = parse("[routing]\npolicy = 'source-spray'\n[privacy]\nreachable = 'contacts'").unwrap();
+        assert_eq!(other.routing.policy, RoutingPolicy::SourceSpray);
+        assert_eq!(other.privacy.reachable, ReachableTo::Contacts);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pigeon_bundle::SecretRandom;
-use pigeon_core::{Catalog, Core, CoreConfig, Entry, StoreOp, Whom};
+use pigeon_core::{Catalog, Core, CoreConfig, Entry, Reachable, Routing, StoreOp, Whom};
 use pigeon_proto::api::pigeon_server::PigeonServer;
 use pigeon_store::{RecordOp, RecoveryReport, Store, StoreError, StoreOptions, Table, Transaction};
 use tokio::sync::{mpsc, watch};
@@ -18,7 +18,7 @@ use crate::api::{AccountDesk, Service};
 use crate::battery;
 use crate::carriage::Carriage;
 use crate::clock::{Clock, mono_ms};
-use crate::config::{CarryFor, Config, PickupWhom};
+use crate::config::{CarryFor, Config, PickupWhom, ReachableTo, RoutingPolicy};
 use crate::connectivity;
 use crate::events::{EventLog, event};
 use crate::folder::backup::RESTORED;
@@ -291,6 +291,16 @@ fn core_config(config: &Config) -> CoreConfig {
         daily_bundles: config.carry.daily_bundles,
         battery_min_percent: config.energy.battery_min_percent,
         reveal_delay_ms_max: config.privacy.reveal_delay_s_max.saturating_mul(1000),
+        routing: match config.routing.policy {
+            RoutingPolicy::Delegate => Routing::Delegate,
+            RoutingPolicy::Spray => Routing::Spray,
+            RoutingPolicy::SourceSpray => Routing::SourceSpray,
+        },
+        reachable: match config.privacy.reachable {
+            ReachableTo::Nobody => Reachable::Nobody,
+            ReachableTo::Contacts => Reachable::Contacts,
+            ReachableTo::Everyone => Reachable::Everyone,
+        },
         pickup_ask: whom(config.pickup.ask),
         pickup_fetch: whom(config.pickup.fetch_for),
         pickup_wait_ms: config.pickup.wait_s.saturating_mul(1000),

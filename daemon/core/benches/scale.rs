@@ -181,7 +181,8 @@ impl Measured {
         let link = LinkId(1 + number as u64 % u64::from(NEIGHBOURS));
         let size = u32::try_from(bundle.size()).unwrap();
         let id = bundle.id();
-        let offer = Offer { bundle: id, size, copies: 3, quality: 0, moves: 0, age_s: 60, hops: 2 };
+        let offer =
+            Offer { bundle: id, size, copies: 3, quality: 0, moves: 0, age_s: 60, hops: 2, tag: None };
         let accepted = self.event(Event::Frame { link, frame: Frame::Offer(offer) });
         assert!(matches!(accepted[..], [Frame::Accept(_)]), "{accepted:?}");
         let data = Bytes::copy_from_slice(bundle.as_bytes());

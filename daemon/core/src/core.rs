@@ -74,6 +74,8 @@ pub struct Core {
     pub(crate) counters_kept: Counters,
     pub(crate) opening: OpenQueue,
     pub(crate) own_tags: BTreeSet<Tag>,
+    /// The first of them as the mailbox lists them: what those who may reach us are told.
+    pub(crate) told_tags: Vec<Tag>,
     pub(crate) contacts: Vec<ContactLink>,
 }
 
@@ -122,6 +124,7 @@ impl Core {
             counters_kept: Counters::default(),
             opening: OpenQueue::default(),
             own_tags: BTreeSet::new(),
+            told_tags: Vec::new(),
             contacts: Vec::new(),
         }
     }
@@ -249,6 +252,7 @@ impl Core {
                 let mut ops = Vec::new();
                 self.keep_counters(cx, &mut ops);
                 self.keep_ledger(&mut ops);
+                self.keep_quality(cx, &mut ops);
                 self.record_running_time(cx, &mut ops, 0);
                 if !ops.is_empty() {
                     self.commits.submit(cx.out, ops, Then::Nothing);

@@ -55,7 +55,7 @@ pub struct Entry {
     pub received_wall_s: Option<u64>,
     /// Seconds this node had been running in its whole life at reception: counts age without a clock.
     pub received_run_s: u64,
-    /// Best quality this copy has seen (q = 1 − exp(−x), 16 bits).
+    /// What quality this copy has seen, as the policy counts it (q = 1 − exp(−x), 16 bits).
     pub best_quality: u16,
     /// Moves of the last copy so far.
     pub moves: u8,

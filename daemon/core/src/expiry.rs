@@ -80,6 +80,7 @@ impl Core {
         self.keep_counters(cx, &mut ops);
         if self.record_running_time(cx, &mut ops, RUN_RECORD_S) {
             self.keep_ledger(&mut ops);
+            self.keep_quality(cx, &mut ops);
         }
         if !ops.is_empty() {
             self.commits.submit(cx.out, ops, Then::Nothing);

@@ -10,6 +10,7 @@ use crate::core::{Core, OWN_TAGS_MAX};
 use crate::entry::Opened;
 use crate::event::OpenOutcome;
 use crate::reveal::Source;
+use crate::session::REACHABLE_MAX;
 use crate::trouble::Flow;
 
 /// Bundles that the mailbox is asked to open at the same time.
@@ -40,6 +41,7 @@ impl OpenQueue {
 
 impl Core {
     pub(crate) fn set_own_tags(&mut self, cx: &mut Context<'_>, tags: Vec<Tag>) -> Flow {
+        self.told_tags = tags.iter().copied().take(REACHABLE_MAX).collect();
         self.own_tags = tags.into_iter().take(OWN_TAGS_MAX).collect();
         self.queue_openings(cx)?;
         self.pull_again(cx);

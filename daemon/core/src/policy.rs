@@ -5,7 +5,11 @@ use crate::entry::{Entry, HOPS_MAX, Pool};
 use pigeon_proto::COPIES_PER_OFFER_MAX;
 
 /// Moves of a last copy.
-pub const MOVES_MAX: u8 = 3;
+pub const MOVES_MAX: u8 = 4;
+/// What a move must add to the chance that one of the copy's holders delivers, of 65,535: 2 %.
+pub const GAIN_MIN: u16 = 1_311;
+/// The quality that a node answers while it has the internet: it delivers at once.
+pub(crate) const ONLINE: u16 = u16::MAX;
 
 /// What to offer a neighbour that does not hold the bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,16 +18,20 @@ pub enum Give {
     Nothing,
     /// So many copies, and we keep the rest.
     Split(u8),
-    /// Our last copy, if the neighbour's quality is above the best it has seen.
+    /// Our last copy, if the neighbour's quality is worth the move.
     Last,
 }
 
-/// A routing policy: a pure function of what is known.
+/// A routing policy: a pure function of what is known. Qualities are q = 1 − exp(−x) in 16 bits.
 pub trait Policy: std::fmt::Debug + Send {
     /// What to offer, with `reserved` copies promised to others on links that are up.
     fn give(&self, entry: &Entry, reserved: u8) -> Give;
-    /// Whether the last copy moves to a taker of quality `theirs`, when the best it has seen is `best`.
-    fn moves_to(&self, best: u16, theirs: u16) -> bool;
+    /// Whether the last copy moves to a taker of quality `theirs`, after what it has seen.
+    fn moves_to(&self, seen: u16, theirs: u16) -> bool;
+    /// What a copy has seen when a holder of quality `own` gets it: the best, or what the policy makes of it.
+    fn seen(&self, before: u16, own: u16) -> u16 {
+        before.max(own)
+    }
 }
 
 /// Which routing a node uses, as its configuration names it.
@@ -65,7 +73,11 @@ impl Routing {
     }
 }
 
-/// Binary spray; then the last copy is delegated to nodes of higher quality, a few times.
+/// Binary spray; then the last copy is delegated to nodes whose quality adds something, a few times.
+///
+/// Who gives a copy away keeps the bundle, for the recipient and for the uplink. So a copy's holders deliver together,
+/// each with its own chance q, and what the copy has seen is the joint chance Q = 1 − Π(1 − q). A taker adds
+/// q (1 − Q): at least [`GAIN_MIN`], or the move is not worth its transmission.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Delegate;
 
@@ -79,8 +91,13 @@ impl Policy for Delegate {
         }
     }
 
-    fn moves_to(&self, best: u16, theirs: u16) -> bool {
-        theirs > best
+    fn moves_to(&self, seen: u16, theirs: u16) -> bool {
+        theirs == ONLINE || self.seen(seen, theirs) - seen >= GAIN_MIN
+    }
+
+    fn seen(&self, before: u16, own: u16) -> u16 {
+        let missing = u32::from(u16::MAX - before) * u32::from(u16::MAX - own) / u32::from(u16::MAX);
+        u16::MAX - u16::try_from(missing).unwrap_or(u16::MAX)
     }
 }
 
@@ -96,7 +113,7 @@ impl Policy for Spray {
         }
     }
 
-    fn moves_to(&self, _best: u16, _theirs: u16) -> bool {
+    fn moves_to(&self, _seen: u16, _theirs: u16) -> bool {
         false
     }
 }
@@ -112,7 +129,7 @@ impl Policy for SourceSpray {
         if entry.pool == Pool::Own && free > 1 && may_leave(entry) { Give::Split(1) } else { Give::Nothing }
     }
 
-    fn moves_to(&self, _best: u16, _theirs: u16) -> bool {
+    fn moves_to(&self, _seen: u16, _theirs: u16) -> bool {
         false
     }
 }
@@ -142,11 +159,21 @@ mod tests {
     }
 
     #[test]
-    fn the_last_copy_moves_three_times_and_only_upwards() {
+    fn the_last_copy_moves_a_few_times_and_only_where_it_gains() {
         assert_eq!(give(1, 0), Give::Last);
         let entry = Entry { copies: 1, moves: MOVES_MAX, ..Entry::own(0, None) };
         assert_eq!(Delegate.give(&entry, 0), Give::Nothing);
-        assert!(Delegate.moves_to(5, 6) && !Delegate.moves_to(5, 5));
+        let half = u16::MAX / 2;
+        assert!(
+            Delegate.moves_to(0, half) && Delegate.moves_to(half, half / 2),
+            "each adds a chance of its own"
+        );
+        assert!(!Delegate.moves_to(0, 1_000), "too little");
+        assert!(!Delegate.moves_to(64_000, half), "it is as good as delivered");
+        assert!(Delegate.moves_to(u16::MAX, ONLINE), "it is delivered at once");
+        let joint = Delegate.seen(half, half);
+        assert!((49_000..49_300).contains(&joint), "{joint}");
+        assert_eq!((Delegate.seen(0, 7), Delegate.seen(7, 0), Delegate.seen(u16::MAX, 9)), (7, 7, u16::MAX));
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use pigeon_bundle::BundleId;
 
-use crate::action::{Action, StoreOp};
-use crate::commits::Then;
+use crate::action::Action;
 use crate::context::Context;
 use crate::core::Core;
 use crate::entry::{Entry, Opened, Pool};
@@ -84,9 +83,6 @@ impl Core {
         self.uplink = Uplink { up: true, scan: Scan::Own(None), ..Uplink::default() };
         self.pickups.back();
         self.quality.uplink_window(quality::time_s(cx.now));
-        let value = self.quality.to_bytes();
-        let op = StoreOp::SetState { key: quality::STATE_KEY.into(), value };
-        self.commits.submit(cx.out, vec![op], Then::Nothing);
         self.reveal_to_bridge(cx);
         Ok(())
     }

@@ -83,11 +83,12 @@ fn any_offer() -> impl Strategy<Value = Frame> {
             moves,
             age_s,
             hops,
+            tag: None,
         });
     let real = (0..3_usize, 0..3_usize, 0..4_u8).prop_map(|(recipient, number, copies)| {
         let bundle = &message(recipient, number).bundle;
         let size = u32::try_from(bundle.size()).unwrap();
-        Offer { bundle: bundle.id(), size, copies, quality: 0, moves: 0, age_s: 0, hops: 0 }
+        Offer { bundle: bundle.id(), size, copies, quality: 0, moves: 0, age_s: 0, hops: 0, tag: None }
     });
     prop_oneof![wild, real].prop_map(Frame::Offer)
 }
@@ -258,6 +259,7 @@ fn a_store_that_cannot_be_read_stops_what_needs_it_and_nothing_else() {
             moves: 0,
             age_s: 0,
             hops: 0,
+            tag: None,
         };
         let bytes = message(1, 0).bundle.as_bytes().clone();
         let events = [

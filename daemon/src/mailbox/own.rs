@@ -16,8 +16,11 @@ pub(crate) use persons::Person;
 const KEY: &[u8] = b"own";
 /// Bundles live at most 30 days and a day of skew: tags of these past days are listened to.
 const PAST_EPOCHS: u32 = 31;
-/// A neighbour's clock may be ahead.
-const FUTURE_EPOCHS: u32 = 1;
+/// Tags of these coming days are listened to and told: those who count meetings must know under which tags mail of the
+/// coming days goes (PROTOCOL.md section 4, point 3).
+const FUTURE_EPOCHS: u32 = 7;
+/// A neighbour's clock may be ahead by so many.
+const SKEW_EPOCHS: u32 = 1;
 /// Secrets of published cards that are listened to at a time, the one in force included.
 pub(crate) const PUBLISHED_MAX: usize = 4;
 
@@ -185,7 +188,7 @@ impl Own {
     /// At most `limit` of the tags that mail may carry now, the newest first, each day with every secret.
     pub(crate) fn newest_tags(&self, now_s: u64, limit: usize) -> Vec<Tag> {
         let today = Epoch::at(now_s).0;
-        let days = (today.saturating_sub(PAST_EPOCHS)..=today.saturating_add(FUTURE_EPOCHS)).rev();
+        let days = (today.saturating_sub(PAST_EPOCHS)..=today.saturating_add(SKEW_EPOCHS)).rev();
         let persons = || self.persons.iter().filter_map(|person| person.secret.as_ref());
         let secrets = || self.secrets.iter().chain(persons());
         days.flat_map(|day| secrets().map(move |secret| secret.tag(Epoch(day)))).take(limit).collect()

@@ -284,6 +284,7 @@ fn offer(frame: &'static str, offer: &link::Offer) -> Result<Offer, FrameError> 
         moves: small(frame, "moves", offer.moves)?,
         age_s: offer.age_s,
         hops: small(frame, "hops", offer.hops)?,
+        tag: if offer.tag.is_empty() { None } else { Some(Tag(array(frame, "tag", &offer.tag)?)) },
     })
 }
 

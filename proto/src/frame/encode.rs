@@ -91,6 +91,7 @@ fn offer_message(offer: &Offer) -> link::Offer {
         moves: u32::from(offer.moves),
         age_s: offer.age_s,
         hops: u32::from(offer.hops),
+        tag: offer.tag.as_ref().map(id).unwrap_or_default(),
     }
 }
 

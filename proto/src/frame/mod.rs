@@ -65,7 +65,7 @@ pub struct Offer {
     pub size: u32,
     /// Copies that come with it, 0 (direct delivery or a pull) to [`COPIES_PER_OFFER_MAX`].
     pub copies: u8,
-    /// Best quality that this copy has seen.
+    /// What quality this copy has seen: the chance that one of its holders so far delivers.
     pub quality: u16,
     /// Moves of the last copy so far.
     pub moves: u8,
@@ -73,6 +73,8 @@ pub struct Offer {
     pub age_s: u64,
     /// Hops so far.
     pub hops: u8,
+    /// Destination: the quality in the answer is the taker's towards it. `None` where no quality is asked for.
+    pub tag: Option<Tag>,
 }
 
 /// The answer to an [`Offer`]: send it.

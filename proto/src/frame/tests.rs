@@ -15,8 +15,17 @@ fn snapshots() -> Vec<(Frame, String)> {
         Hello { version: 1, carriage_open: true, clock_s: Some(1_800_000_000), bundle_size_max: 98_304 };
     let clockless = Hello { version: 1, carriage_open: false, clock_s: None, bundle_size_max: 98_304 };
     let auth = Auth { node_key: NodeKey([0x0a; 32]), signature: [0x51; 64] };
-    let offer =
-        Offer { bundle: ID, size: 4_096, copies: 3, quality: 65_535, moves: 2, age_s: 86_400, hops: 5 };
+    let offer = Offer {
+        bundle: ID,
+        size: 4_096,
+        copies: 3,
+        quality: 65_535,
+        moves: 2,
+        age_s: 86_400,
+        hops: 5,
+        tag: None,
+    };
+    let tagged = Offer { tag: Some(Tag([8; 16])), ..offer };
     let macs16 = vec![[1; 16], [2; 16]];
     let list16 = format!("0a20{}{}", "01".repeat(16), "02".repeat(16));
     let macs8 = vec![[3; 8], [4; 8]];
@@ -36,6 +45,10 @@ fn snapshots() -> Vec<(Frame, String)> {
         (Frame::Carrying { macs: vec![], last: true }, "081001".into()),
         (Frame::Pull { macs: macs8 }, format!("09{list8}")),
         (Frame::Offer(offer), format!("0a0a20{id}108020180320ffff032802 3080a305 3805").replace(' ', "")),
+        (
+            Frame::Offer(tagged),
+            format!("0a0a20{id}108020180320ffff0328023080a30538054210{}", "08".repeat(16)),
+        ),
         (Frame::Accept(Accept { bundle: ID, quality: 1, offset: 65_472 }), format!("0b0a20{id}100118c0ff03")),
         (Frame::Decline { bundle: ID, reason: DeclineReason::PoolFull }, format!("0c0a20{id}1005")),
         (
@@ -112,7 +125,7 @@ fn what_is_outside_the_format_is_refused() {
 fn sizes_end_where_a_bundle_ends() {
     let max = 98_304;
     let offer = |size| {
-        let offer = Offer { bundle: ID, size, copies: 0, quality: 0, moves: 0, age_s: 0, hops: 0 };
+        let offer = Offer { bundle: ID, size, copies: 0, quality: 0, moves: 0, age_s: 0, hops: 0, tag: None };
         Frame::decode(Frame::Offer(offer).encode()).is_ok()
     };
     assert!(!offer(0) && offer(1) && offer(max) && !offer(max + 1));
@@ -194,8 +207,9 @@ fn any_list<const N: usize>() -> impl Strategy<Value = (Vec<[u8; N]>, bool)> {
 
 fn any_offer() -> impl Strategy<Value = Frame> {
     let numbers = (1..=98_304_u32, 0..=3_u8, any::<u16>(), any::<u8>(), any::<u64>(), any::<u8>());
-    (any_id(), numbers).prop_map(|(bundle, (size, copies, quality, moves, age_s, hops))| {
-        Frame::Offer(Offer { bundle, size, copies, quality, moves, age_s, hops })
+    let tag = prop::option::of(any::<[u8; 16]>().prop_map(Tag));
+    (any_id(), numbers, tag).prop_map(|(bundle, (size, copies, quality, moves, age_s, hops), tag)| {
+        Frame::Offer(Offer { bundle, size, copies, quality, moves, age_s, hops, tag })
     })
 }
 

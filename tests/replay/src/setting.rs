@@ -88,7 +88,7 @@ impl Policy for Direct {
         Give::Nothing
     }
 
-    fn moves_to(&self, _best: u16, _theirs: u16) -> bool {
+    fn moves_to(&self, _seen: u16, _theirs: u16) -> bool {
         false
     }
 }

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::core::Core;
 use crate::entry::{Entry, HOPS_MAX, Pool};
 use crate::event::LinkId;
-use crate::quality;
+use crate::policy;
 use crate::trouble::{Flow, Trouble};
 
 /// Bundles received at the same time on one link.
@@ -132,7 +132,8 @@ impl Core {
     }
 
     fn accept(&mut self, cx: &mut Context<'_>, link: LinkId, offer: Offer, charge: Charge) {
-        let quality = self.quality.towards(quality::time_s(cx.now), None);
+        let online = self.uplink.is_up() && offer.copies > 0;
+        let quality = if online { policy::ONLINE } else { self.quality_now(cx, offer.tag.as_ref()) };
         let Some(session) = self.sessions.get_mut(&link) else {
             self.carriage.settle(cx.now.mono_ms, &charge, 0, false);
             return;

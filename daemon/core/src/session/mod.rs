@@ -99,6 +99,8 @@ pub(crate) struct Session {
     /// Carrying lists of ours without their Pull.
     pulls_awaited: u32,
     reachable_counted: bool,
+    /// Of a Reachable list that is not complete.
+    peer_reachable: Vec<Tag>,
     /// Pulled by the peer.
     direct: VecDeque<BundleId>,
     /// May be offered with copies.
@@ -144,6 +146,7 @@ impl Session {
             listed: BTreeMap::new(),
             pulls_awaited: 0,
             reachable_counted: false,
+            peer_reachable: Vec::new(),
             direct: VecDeque::new(),
             candidates: VecDeque::new(),
             scan: Scan::From(None),
@@ -223,8 +226,8 @@ impl Core {
             Frame::Have { macs, last } => self.on_have(cx, link, macs, last),
             Frame::Carrying { macs, last } => self.on_carrying(cx, link, &macs, last),
             Frame::Pull { macs } => self.on_pull(cx, link, &macs),
-            Frame::Reachable { tags, .. } => {
-                self.on_reachable(cx, link, &tags);
+            Frame::Reachable { tags, last } => {
+                self.on_reachable(cx, link, &tags, last);
                 Ok(())
             }
             Frame::PickupToken(token) => {

@@ -23,8 +23,8 @@ use crate::trouble::{Flow, Trouble};
 pub const IN_FLIGHT_MAX: usize = 16;
 /// Their bytes; one bundle may always go.
 pub const IN_FLIGHT_BYTES_MAX: u64 = 4 * 98_304;
-/// After this many peers' qualities in a row were too low, no more last copies are offered on the link.
-pub const QUALITY_REFUSALS_MAX: u32 = 8;
+/// After the peer's quality was too low so many times in a row, no more last copies are offered on the link.
+pub const QUALITY_REFUSALS_MAX: u32 = 256;
 /// One bundle on its way to the peer.
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
@@ -203,10 +203,15 @@ impl Core {
             bundle: id,
             size: meta.size,
             copies,
-            quality: entry.best_quality,
+            quality: if copies == 0 {
+                0
+            } else {
+                entry.best_quality.max(self.quality_now(cx, Some(&meta.tag)))
+            },
             moves: entry.moves + u8::from(last),
             age_s: self.clock.age_s(cx.now, meta, entry),
             hops: entry.hops,
+            tag: (copies > 0).then_some(meta.tag),
         };
         if let Some(session) = self.sessions.get_mut(&link) {
             session.asks(cx.now.mono_ms);

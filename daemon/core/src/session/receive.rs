@@ -100,7 +100,7 @@ impl Core {
     }
 
     fn arrived(&self, cx: &Context<'_>, offer: &Offer, node: NodeKey, pool: Pool, newcomer: bool) -> Entry {
-        let own_quality = self.quality.towards(quality::time_s(cx.now), None);
+        let own_quality = self.quality_now(cx, offer.tag.as_ref());
         let early = self.has_fault(Fault::CopiesBeforeGranted);
         Entry {
             copies: if early { offer.copies } else { 0 },
@@ -111,7 +111,7 @@ impl Core {
             age_s: offer.age_s,
             received_wall_s: cx.now.wall_s,
             received_run_s: self.clock.run_s(cx.now),
-            best_quality: offer.quality.max(own_quality),
+            best_quality: self.policy.seen(offer.quality, own_quality),
             moves: offer.moves,
             at_bridge: false,
             refused_by_bridge: false,

@@ -104,7 +104,7 @@ impl Core {
             Reachable::Everyone => true,
         };
         if told {
-            let tags = self.own_tags.iter().copied().take(super::REACHABLE_MAX).collect();
+            let tags = self.told_tags.clone();
             cx.send(link, Frame::Reachable { tags, last: true });
         }
     }

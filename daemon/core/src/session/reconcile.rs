@@ -18,8 +18,8 @@ use crate::trouble::{Flow, Trouble};
 pub const HAVE_MAX: usize = 16_384;
 /// Entries of a peer's list that are kept.
 pub const LIST_MAX: usize = 65_536;
-/// Tags told or counted as reachable.
-pub const REACHABLE_MAX: usize = 256;
+/// Tags told or counted as reachable: those of 25 mailbox secrets.
+pub const REACHABLE_MAX: usize = 1024;
 
 impl Core {
     /// Phase 2. Own bundles nobody has taken are left out: they would mark the author.
@@ -163,13 +163,18 @@ impl Core {
         Ok(())
     }
 
-    /// Meetings are counted per list, and a session has one.
-    pub(super) fn on_reachable(&mut self, cx: &Context<'_>, link: LinkId, tags: &[Tag]) {
+    /// Meetings are counted per list, and a session has one. Of a longer list than anybody needs the beginning counts.
+    pub(super) fn on_reachable(&mut self, cx: &Context<'_>, link: LinkId, tags: &[Tag], last: bool) {
         let Some(session) = self.sessions.get_mut(&link) else { return };
-        if !session.reachable_counted {
+        if session.reachable_counted {
+            return;
+        }
+        let room = REACHABLE_MAX.saturating_sub(session.peer_reachable.len());
+        session.peer_reachable.extend(tags.iter().take(room));
+        if last {
             session.reachable_counted = true;
-            let tags = &tags[..tags.len().min(REACHABLE_MAX)];
-            self.quality.met(quality::time_s(cx.now), tags);
+            let list = std::mem::take(&mut session.peer_reachable);
+            self.quality.met(quality::time_s(cx.now), &list);
         }
     }
 

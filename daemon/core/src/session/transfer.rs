@@ -45,8 +45,8 @@ impl Core {
     fn worth_moving(&mut self, cx: &Context<'_>, id: &BundleId, theirs: u16) -> Flow<bool> {
         let Some(entry) = self.entry(cx, id)? else { return Ok(true) };
         let tag = cx.catalog.meta(id)?.map(|meta| meta.tag);
-        let own = self.quality.towards(quality::time_s(cx.now), tag.as_ref());
-        Ok(self.policy.moves_to(entry.best_quality.max(own), theirs))
+        let seen = entry.best_quality.max(self.quality_now(cx, tag.as_ref()));
+        Ok(self.policy.moves_to(seen, theirs))
     }
 
     fn withdraw(&mut self, cx: &mut Context<'_>, link: LinkId, id: BundleId, reason: DeclineReason) {
@@ -100,6 +100,7 @@ impl Core {
         session.peer_has.insert(mac);
         // It takes again: the next refusal is the first one.
         session.retries = 0;
+        session.quality_refusals = 0;
         if outgoing.copies == 0 {
             cx.notice(Notice::DeliveredDirect { bundle: id, node });
             return self.brought(cx, id, outgoing.size);

@@ -174,7 +174,7 @@ fn copies_are_never_promised_to_two() {
 }
 
 #[test]
-fn the_last_copy_moves_to_better_nodes_only_and_three_times() {
+fn the_last_copy_moves_only_where_it_gains() {
     let mut world = World::new(6);
     let id = world.submit(0, 0, 0);
     let last = Entry { copies: 1, ..Entry::own(0, Some(WALL_S)) };
@@ -195,7 +195,7 @@ fn the_last_copy_moves_to_better_nodes_only_and_three_times() {
         let from = if node == 2 { 0 } else { node - 1 };
         world.link(from, node);
     }
-    assert_eq!(world.copies(&id), [Some(0), None, Some(0), Some(0), Some(1), None]);
+    assert_eq!(world.copies(&id), [Some(0), None, Some(0), Some(0), Some(1), None], "the fifth adds nothing");
     assert_eq!(world.nodes[4].entry(&id).unwrap().moves, 3);
 }
 

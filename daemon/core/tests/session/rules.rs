@@ -75,8 +75,16 @@ fn two_links_between_two_nodes_collapse_to_the_smaller_diallers() {
 #[test]
 fn a_peer_that_breaks_the_order_loses_its_link() {
     let mut world = World::new(2);
-    let offer =
-        Offer { bundle: BundleId([1; 32]), size: 10, copies: 1, quality: 0, moves: 0, age_s: 0, hops: 0 };
+    let offer = Offer {
+        bundle: BundleId([1; 32]),
+        size: 10,
+        copies: 1,
+        quality: 0,
+        moves: 0,
+        age_s: 0,
+        hops: 0,
+        tag: None,
+    };
     let wrong = [
         Frame::Have { macs: vec![], last: true },
         Frame::TombstonesHeld { macs: vec![], last: true },

@@ -153,7 +153,8 @@ fn garbage(dice: &mut Dice) -> Frame {
         5 => Frame::Reachable { tags: vec![Tag(mac16)], last: true },
         6 => {
             let (quality, age_s) = (u16::MAX, dice.below(1 << 20));
-            let offer = Offer { bundle, size: 5_000, copies: 3, quality, moves: 0, age_s, hops: 0 };
+            let offer =
+                Offer { bundle, size: 5_000, copies: 3, quality, moves: 0, age_s, hops: 0, tag: None };
             Frame::Offer(offer)
         }
         7 => Frame::Segment { bundle, offset: 0, data: Bytes::from_static(b"garbage") },
