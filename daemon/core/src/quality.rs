@@ -118,7 +118,7 @@ impl Quality {
             self.by_tag.remove(&tag);
         }
         for tag in tags {
-            if self.by_tag.get(tag).is_none() {
+            if !self.by_tag.contains_key(tag) {
                 self.by_tag.insert(*tag, number);
                 met.tags.push(*tag);
             }
@@ -142,7 +142,7 @@ impl Quality {
     }
 
     /// Bytes to keep, when there is something new.
-    fn to_keep(&mut self, time_s: u64) -> Option<Vec<u8>> {
+    fn take_changed(&mut self, time_s: u64) -> Option<Vec<u8>> {
         std::mem::take(&mut self.changed).then(|| self.to_bytes(time_s))
     }
 
@@ -195,7 +195,7 @@ impl Core {
 
     /// The counts are written with the ledger, now and then.
     pub(crate) fn keep_quality(&mut self, cx: &Context<'_>, ops: &mut Vec<StoreOp>) {
-        if let Some(value) = self.quality.to_keep(time_s(cx.now)) {
+        if let Some(value) = self.quality.take_changed(time_s(cx.now)) {
             ops.push(StoreOp::SetState { key: STATE_KEY.into(), value });
         }
     }
@@ -274,9 +274,9 @@ mod tests {
         assert_eq!((quality.met.len(), quality.by_tag.len()), (RECIPIENTS_MAX, RECIPIENTS_MAX));
         assert_eq!(quality.towards(5, Some(&tag(7))), on_the_wire(2.0 * WORTH), "the strongest stays");
         quality.uplink_window(6);
-        let kept = quality.to_keep(6).unwrap_or_default();
+        let kept = quality.take_changed(6).unwrap_or_default();
         assert!(kept.len() <= STATE_VALUE_MAX);
-        assert_eq!(quality.to_keep(6), None, "nothing new");
+        assert_eq!(quality.take_changed(6), None, "nothing new");
         let read = Quality::from_bytes(&kept);
         for known in [tag(7), tag(1), tag(120)] {
             assert_eq!(read.towards(6, Some(&known)), quality.towards(6, Some(&known)));

@@ -1,25 +1,16 @@
 //! The core does what the policy says: through it, the plain policies come out as in the reference evaluator, whose
 //! figures are in `tests/traces/BASELINES.txt`.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
 
-use std::path::{Path, PathBuf};
+mod common;
 
+use common::{file, scenario};
 use pigeon_core::Routing;
-use pigeon_replay::{Metrics, Replay, Router, Scenario, Setting};
+use pigeon_replay::{Metrics, Replay, Router, Setting};
 
 /// Ties (several neighbours at one instant) may come out otherwise.
 const RATIO_OFF_MAX: f64 = 0.005;
 const TX_OFF_MAX: f64 = 0.02;
-
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../traces").join(name)
-}
-
-fn scenario(trace: &str, uplink: bool) -> Scenario {
-    let windows = uplink.then(|| file(&format!("{trace}.uplink.gz")));
-    let (contacts, messages) = (format!("{trace}.trace.gz"), format!("{trace}.workload.gz"));
-    Scenario::read(&file(&contacts), &file(&messages), windows.as_deref()).unwrap()
-}
 
 /// Ratio and transmissions by message of the first line for a trace, a case (`unif` or `uplink`) and a policy.
 fn reference(trace: &str, case: &str, policy: &str) -> (f64, f64) {
