@@ -219,20 +219,18 @@ fn a_grant_counts_once_and_never_more_than_offered() {
 }
 
 #[test]
-fn reachable_tags_raise_the_quality_that_keeps_a_last_copy() {
-    let mut world = World::with(2, &CoreConfig { reachable: Reachable::Everyone, ..instant() });
+fn a_last_copy_goes_to_who_has_met_its_recipient() {
+    let mut world = World::with(4, &CoreConfig { reachable: Reachable::Everyone, ..instant() });
     world.listens(1, 0);
-    world.link(0, 1);
+    world.link(1, 2);
     assert_eq!(world.sent(1, |frame| matches!(frame, Frame::Reachable { .. })), 1);
-    world.nodes.push(Node::new(3, instant()));
-    world.event(2, Event::Started);
-    world.event(2, Event::UplinkUp);
     world.cut(LinkId(1));
     let id = world.submit(0, 0, 0);
     let last = Entry { copies: 1, ..Entry::own(0, Some(WALL_S)) };
     world.nodes[0].catalog.apply(&[StoreOp::Update { id, entry: last }]);
+    world.link(0, 3);
     world.link(0, 2);
-    assert_eq!(world.copies(&id), [Some(1), None, None], "one meeting against one uplink window");
+    assert_eq!(world.copies(&id), [Some(0), None, Some(1), None], "node 3 has never met it");
 }
 
 #[test]
