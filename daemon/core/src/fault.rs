@@ -23,7 +23,7 @@ pub enum Fault {
     RefundAfterLostGranted,
     /// Nobody looks whether a bundle is too old.
     ExpiredDelivered,
-    /// A last copy moves as often as it finds a better node.
+    /// A last copy moves to every node it meets.
     MovesUncapped,
     /// The giver does not reserve what it has promised to somebody else.
     NothingReserved,

@@ -46,7 +46,7 @@ impl Core {
         let Some(entry) = self.entry(cx, id)? else { return Ok(true) };
         let tag = cx.catalog.meta(id)?.map(|meta| meta.tag);
         let seen = entry.best_quality.max(self.quality_now(cx, tag.as_ref()));
-        Ok(self.policy.moves_to(seen, theirs))
+        Ok(self.policy.moves_to(seen, theirs) || self.has_fault(Fault::MovesUncapped))
     }
 
     fn withdraw(&mut self, cx: &mut Context<'_>, link: LinkId, id: BundleId, reason: DeclineReason) {
