@@ -254,9 +254,7 @@ fn damage(folder: &Path) {
         raw::files(folder).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
     let mut bytes = fs::read(&largest).unwrap();
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    for at in (used / 2)..(used / 2 + 64) {
-        bytes[at] ^= 0x5a;
-    }
+    bytes[used / 2..used / 2 + 64].iter_mut().for_each(|byte| *byte ^= 0x5a);
     fs::write(&largest, bytes).unwrap();
 }
 
