@@ -80,7 +80,8 @@ pub use prekey::{
 pub use random::SecretRandom;
 pub use route::{Route, RouteError, open_route};
 pub use seal::{
-    Draft, OpenError, Opened, OpenedWith, SealError, Sealed, UplinkDraft, content_room, open, seal, seal_once,
+    BridgeDraft, Draft, OpenError, Opened, OpenedWith, SealError, Sealed, UplinkDraft, content_room,
+    is_for_bridge, open, open_at_bridge, seal, seal_once, seal_to_bridge,
 };
 pub use text::{DOMAIN_MAX, JID_MAX, NAME_MAX, TextError};
 pub use unproven::Unproven;

@@ -7,15 +7,15 @@ use thiserror::Error;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::blocks::Carriage;
-use crate::bridge_card::BridgeCard;
+use crate::bridge_card::{BridgeCard, BridgeIdentity};
 use crate::bundle::{Bundle, BundleError, DTN_EPOCH_S, HOUR_S, LIFETIME_MAX_S, LIFETIME_MIN_S};
 use crate::card::Card;
-use crate::context::length_prefix;
+use crate::context::{self, length_prefix};
 use crate::digests;
 use crate::form::Primary;
 use crate::hybrid;
 use crate::identity::{Identity, SignatureError, verify};
-use crate::ids::{DAY_S, Epoch, HeaderDigest, IdentityKey, MessageDigest, MessageId, Reveal};
+use crate::ids::{DAY_S, Epoch, HeaderDigest, IdentityKey, MailboxSecret, MessageDigest, MessageId, Reveal};
 use crate::one_time::OneTimePublic;
 use crate::padding::{CONTENT_MAX, capacity, pad, unpad};
 use crate::prekey::PrekeyRing;
@@ -91,6 +91,21 @@ impl fmt::Debug for Draft<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Draft({} bytes, epoch {})", self.content.len(), self.epoch)
     }
+}
+
+/// A message for somebody without a card, which the bridge reads.
+#[derive(Clone, Copy)]
+pub struct BridgeDraft<'a> {
+    /// The encoded content, at most [`CONTENT_MAX`] bytes.
+    pub content: &'a [u8],
+    /// As [`Draft::created_s`].
+    pub created_s: Option<u64>,
+    /// As [`Draft::epoch`].
+    pub epoch: Epoch,
+    /// As [`Draft::lifetime_s`].
+    pub lifetime_s: u64,
+    /// The bridge, and whom it is for.
+    pub uplink: UplinkDraft<'a>,
 }
 
 /// What a bridge is told about a message.
@@ -170,7 +185,61 @@ pub enum SealError {
 /// # Errors
 /// [`SealError`] naming what the caller must change.
 pub fn seal(identity: &Identity, draft: &Draft<'_>, rng: &mut dyn SecretRandom) -> Result<Sealed, SealError> {
-    seal_to_key(identity, draft, &draft.recipient.recipient_key(draft.created_s), rng)
+    seal_to_key(identity, &Address::of(draft, draft.recipient.recipient_key(draft.created_s)), draft, rng)
+}
+
+/// Seals a message for somebody who has no card to the bridge itself, which reads it and sends it on as plain text. The
+/// author must know that.
+///
+/// # Errors
+/// As [`seal()`].
+pub fn seal_to_bridge(
+    identity: &Identity,
+    draft: &BridgeDraft<'_>,
+    rng: &mut dyn SecretRandom,
+) -> Result<Sealed, SealError> {
+    let bridge = draft.uplink.bridge;
+    let address = Address {
+        identity: IdentityKey(*bridge.key()),
+        secret: bridge_mailbox(bridge.key()),
+        key: *bridge.x25519(),
+    };
+    let parts = Parts {
+        content: draft.content,
+        created_s: draft.created_s,
+        epoch: draft.epoch,
+        lifetime_s: draft.lifetime_s,
+        uplink: Some(draft.uplink),
+    };
+    seal_parts(identity, &address, &parts, rng)
+}
+
+/// The mailbox secret under which a bridge's own mail travels: whoever has its card can compute it.
+fn bridge_mailbox(key: &[u8; 32]) -> MailboxSecret {
+    MailboxSecret(context::sha256("bridge-mailbox", &[key]))
+}
+
+/// Whom a message is sealed to.
+struct Address {
+    identity: IdentityKey,
+    secret: MailboxSecret,
+    key: [u8; 32],
+}
+
+impl Address {
+    fn of(draft: &Draft<'_>, key: [u8; 32]) -> Self {
+        let card = draft.recipient;
+        Self { identity: card.identity(), secret: card.mailbox_secret().clone(), key }
+    }
+}
+
+/// A message without its address.
+struct Parts<'a> {
+    content: &'a [u8],
+    created_s: Option<u64>,
+    epoch: Epoch,
+    lifetime_s: u64,
+    uplink: Option<UplinkDraft<'a>>,
 }
 
 /// As [`seal()`], to a one-time key that the recipient has given: once it has arrived, nobody can open it again.
@@ -186,23 +255,39 @@ pub fn seal_once(
     if !key.usable_at(draft.created_s) {
         return Err(SealError::OneTimeExpired);
     }
-    seal_to_key(identity, draft, &key.into_key(), rng)
+    seal_to_key(identity, &Address::of(draft, key.into_key()), draft, rng)
 }
 
 fn seal_to_key(
     identity: &Identity,
+    address: &Address,
     draft: &Draft<'_>,
-    key: &[u8; 32],
+    rng: &mut dyn SecretRandom,
+) -> Result<Sealed, SealError> {
+    let parts = Parts {
+        content: draft.content,
+        created_s: draft.created_s,
+        epoch: draft.epoch,
+        lifetime_s: draft.lifetime_s,
+        uplink: draft.uplink,
+    };
+    seal_parts(identity, address, &parts, rng)
+}
+
+fn seal_parts(
+    identity: &Identity,
+    address: &Address,
+    draft: &Parts<'_>,
     rng: &mut dyn SecretRandom,
 ) -> Result<Sealed, SealError> {
     if draft.content.len() > CONTENT_MAX {
         return Err(SealError::TooLarge { size: draft.content.len() });
     }
     let reveal = Reveal(secret_array(rng));
-    let primary = primary(draft)?;
+    let primary = primary(address, draft)?;
     let carriage = Carriage { epoch: draft.epoch, commitment: reveal.commitment() };
     let header = digests::header(&primary, &carriage)?;
-    let payload = payload(identity, draft, key, &header, &reveal, rng)?;
+    let payload = payload(identity, address, draft.content, &header, &reveal, rng)?;
     let message = digests::message(&header, &payload);
     let uplink = match &draft.uplink {
         Some(uplink) => Some(route::seal_route(identity, uplink, &message, rng)?),
@@ -212,13 +297,13 @@ fn seal_to_key(
     Ok(Sealed { bundle, reveal })
 }
 
-fn primary(draft: &Draft<'_>) -> Result<Primary, SealError> {
+fn primary(address: &Address, draft: &Parts<'_>) -> Result<Primary, SealError> {
     if !(LIFETIME_MIN_S..=LIFETIME_MAX_S).contains(&draft.lifetime_s) {
         return Err(SealError::Lifetime(draft.lifetime_s));
     }
     let creation_ms = draft.created_s.map_or(Ok(0), |created_s| creation_ms(created_s, draft.epoch))?;
     Ok(Primary {
-        tag: draft.recipient.mailbox_secret().tag(draft.epoch),
+        tag: address.secret.tag(draft.epoch),
         creation_ms,
         lifetime_ms: draft.lifetime_s.div_ceil(HOUR_S) * HOUR_S * 1_000,
     })
@@ -235,26 +320,26 @@ fn creation_ms(created_s: u64, epoch: Epoch) -> Result<u64, SealError> {
 
 fn payload(
     identity: &Identity,
-    draft: &Draft<'_>,
-    key: &[u8; 32],
+    address: &Address,
+    content: &[u8],
     header: &HeaderDigest,
     reveal: &Reveal,
     rng: &mut dyn SecretRandom,
 ) -> Result<Vec<u8>, SealError> {
-    let too_large = SealError::TooLarge { size: draft.content.len() };
+    let too_large = SealError::TooLarge { size: content.len() };
     let author = identity.key();
-    let Some(length) = length_prefix(draft.content) else { return Err(too_large) };
-    let recipient = draft.recipient.identity();
-    let signature =
-        identity.sign(ENVELOPE, &signed_parts(&author, &recipient, key, header, &length, draft.content));
+    let Some(length) = length_prefix(content) else { return Err(too_large) };
+    let signature = identity
+        .sign(ENVELOPE, &signed_parts(&author, &address.identity, &address.key, header, &length, content));
     let envelope = Envelope {
         author: author.0.to_vec(),
-        content: draft.content.to_vec(),
+        content: content.to_vec(),
         reveal: reveal.0.to_vec(),
         signature: signature.to_vec(),
     };
     let Some(plaintext) = pad(&Zeroizing::new(envelope.encode_to_vec())) else { return Err(too_large) };
-    hybrid::seal_to(key, SEAL, header.as_ref(), &plaintext, rng).map_err(|_| SealError::Key("recipient"))
+    hybrid::seal_to(&address.key, SEAL, header.as_ref(), &plaintext, rng)
+        .map_err(|_| SealError::Key("recipient"))
 }
 
 /// What the author signs, after the context.
@@ -348,15 +433,33 @@ pub fn open(
     let associated = bundle.header_digest();
     for (secret, public, with) in prekeys.chain([static_key]).chain(one_time) {
         if let Some(plaintext) = hybrid::open_with(secret, SEAL, associated.as_ref(), bundle.payload()) {
-            return check(bundle, identity, &public, with, &plaintext);
+            return check(bundle, &identity.key(), &public, with, &plaintext);
         }
     }
     Err(OpenError::NoKey)
 }
 
+/// Whether a bundle is sealed to the bridge with this key, by its tag.
+#[must_use]
+pub fn is_for_bridge(bundle: &Bundle, key: &[u8; 32]) -> bool {
+    bundle.tag() == bridge_mailbox(key).tag(bundle.epoch())
+}
+
+/// Opens what [`seal_to_bridge`] made, at the bridge. Expiry is the caller's business.
+///
+/// # Errors
+/// As [`open()`].
+pub fn open_at_bridge(bundle: &Bundle, bridge: &BridgeIdentity) -> Result<Opened, OpenError> {
+    let associated = bundle.header_digest();
+    let plaintext = hybrid::open_with(bridge.agreement(), SEAL, associated.as_ref(), bundle.payload());
+    let plaintext = plaintext.ok_or(OpenError::NoKey)?;
+    let own = IdentityKey(bridge.key());
+    check(bundle, &own, &bridge.x25519_public(), OpenedWith::StaticKey, &plaintext)
+}
+
 fn check(
     bundle: &Bundle,
-    identity: &Identity,
+    own: &IdentityKey,
     sealed_to: &[u8; 32],
     with: OpenedWith,
     plaintext: &[u8],
@@ -368,8 +471,8 @@ fn check(
     let content = Zeroizing::new(core::mem::take(&mut envelope.content));
     let length = length_prefix(&content).filter(|_| content.len() <= CONTENT_MAX);
     let length = length.ok_or(OpenError::Malformed("content length"))?;
-    let (own, header) = (identity.key(), bundle.header_digest());
-    let parts = signed_parts(&author, &own, sealed_to, &header, &length, &content);
+    let header = bundle.header_digest();
+    let parts = signed_parts(&author, own, sealed_to, &header, &length, &content);
     verify(&author.0, ENVELOPE, &parts, &envelope.signature)?;
     if reveal.commitment() != bundle.commitment() {
         return Err(OpenError::Commitment);

@@ -14,9 +14,13 @@ const MESSAGES: usize = 60;
 const ROUNDS: u64 = 6;
 
 /// A small seeded generator (xorshift64*).
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -24,14 +28,14 @@ impl Dice {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % sides
     }
 
-    fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for at in (1..items.len()).rev() {
             items.swap(at, usize::try_from(self.roll(at as u64 + 1)).unwrap());
         }
     }
 }
 
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let given = std::env::var("PIGEON_SEED").ok().map(|seed| seed.parse().unwrap());
     let seed = given.unwrap_or_else(|| getrandom::u64().unwrap() | 1);
     println!("seed: PIGEON_SEED={seed}");
@@ -39,7 +43,7 @@ fn seed() -> u64 {
 }
 
 pub async fn a_bridge_killed_at_random_points_loses_nothing_and_repeats_only_what_was_in_doubt(kind: Kind) {
-    let mut dice = Dice(seed());
+    let mut dice = Dice::new(seed());
     let mut world = World::new(kind).await;
     let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
     world.login("elaine").await.register(&elaine.card()).await.unwrap();

@@ -10,9 +10,11 @@ mod doubt;
 mod forgery;
 mod gate;
 mod independent;
+mod instances;
 mod once;
 mod operations;
 mod pickup;
+mod plain;
 mod registration;
 mod reveal;
 mod session;
@@ -44,8 +46,13 @@ on_both_servers! {
     independent: the_authors_address_and_id_are_right_for_online_offline_and_archived_recipients,
         a_sender_forged_by_a_client_registers_nobody,
         a_forged_acceptance_does_not_reach_the_carrier_and_suppresses_no_mail;
+    instances: a_thousand_messages_by_five_carriers_over_two_instances_arrive_once_though_one_dies;
     once: three_carriers_with_the_same_messages_make_one_delivery_of_each, a_stripped_or_re_encoded_uplink_block_makes_no_second_delivery;
-    operations: sigterm_stops_it_cleanly_and_the_next_start_goes_on, it_comes_back_when_its_server_does;
+    operations: sigterm_stops_it_cleanly_and_the_next_start_goes_on, it_comes_back_when_its_server_does,
+        status_metrics_and_forget_work_while_it_runs;
+    plain: an_ordinary_client_gets_the_text_from_its_author,
+        an_operator_can_refuse_to_read_and_the_author_hears_of_it,
+        pigeon_send_says_beforehand_that_the_bridge_will_read_it;
     pickup: a_carrier_fetches_what_waits_and_it_waits_on_until_it_has_arrived, a_stolen_token_is_refused, a_token_is_taken_once_also_after_a_crash, an_expired_token_and_one_that_lasts_too_long_are_refused, a_foreign_node_key_is_refused, the_byte_limit_of_token_and_bridge_is_kept, only_the_registered_recipient_can_make_a_token_and_only_its_tags_are_handed_out;
     registration: a_registration_binds_a_key_to_an_account_until_it_lapses,
         another_key_gives_notice_to_all_clients_and_speaks_when_it_is_over,

@@ -72,3 +72,35 @@ fn check_config_names_key_file_and_remedy() {
     }
     assert!(!dir.path().join("data").exists(), "check-config makes nothing");
 }
+
+pub async fn status_metrics_and_forget_work_while_it_runs(kind: Kind) {
+    let world = World::configured(kind, "[metrics]\nlisten = '127.0.0.1:0'").await;
+    let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
+    let mut her = world.login("elaine").await;
+    her.register(&elaine.card()).await.unwrap();
+    let message = elaine.writes(&jerry, &world.card);
+    assert_eq!(her.brings(&bytes_of(&message), &world.card).await, VerdictCode::Accepted);
+    let ask = |args: &[&str]| {
+        let output = Command::new(binary("pigeon-bridge").unwrap())
+            .arg("--config")
+            .arg(world.bridge.config_file())
+            .args(args)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let (good, status) = ask(&["status"]);
+    assert!(
+        good && status.contains("server      online\n") && status.contains("deliveries  1\n"),
+        "{status}"
+    );
+    let (good, metrics) = ask(&["metrics"]);
+    assert!(good && metrics.contains("pigeon_bridge_verdicts_total{verdict=\"Accepted\"} 1\n"), "{metrics}");
+    assert!(!metrics.contains("elaine") && !metrics.contains("jerry"));
+    // A user who has lost the device asks the operator.
+    assert!(her.register(&Person::new("elaine").card()).await.is_err());
+    assert!(ask(&["forget", &elaine.jid()]).0);
+    assert!(!ask(&["forget", &elaine.jid()]).0);
+    her.register(&Person::new("elaine").card()).await.unwrap();
+}

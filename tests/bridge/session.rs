@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pigeon_bundle::{BridgeCard, Bundle, Card, PickupRequest, Reveal, Verdict, VerdictCode};
+use pigeon_bundle::{BridgeCard, Bundle, Card, PickupRequest, Reveal, Sealed, Verdict, VerdictCode};
 use pigeon_harness::Server;
 use pigeon_xmpp::{ClientConfig, ClientEvent, ClientHandle, IqError, PickedUp, spawn_client};
 use tokio::sync::mpsc;
@@ -68,6 +68,14 @@ impl Session {
     pub async fn upload(&mut self, bytes: &Bytes) {
         self.uploads += 1;
         self.handle.upload(bytes.clone(), format!("u{}", self.uploads)).await.unwrap();
+    }
+
+    /// Uploads to where the bridge's card says that this message goes.
+    pub async fn carry(&mut self, message: &Sealed, bridge: &BridgeCard) {
+        self.uploads += 1;
+        let address = bridge.address(&message.bundle.message_digest());
+        let bytes = message.bundle.as_bytes().clone();
+        self.handle.upload_to(address, bytes, format!("u{}", self.uploads)).await.unwrap();
     }
 
     /// Uploads and waits for the verdict on exactly these bytes.

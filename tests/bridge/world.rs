@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use pigeon_bundle::{
-    BridgeCard, Card, CardFields, Draft, Epoch, Identity, MailboxSecret, MessageId, Sealed, SecretRandom,
-    UplinkDraft, seal,
+    BridgeCard, BridgeDraft, Card, CardFields, Draft, Epoch, Identity, MailboxSecret, MessageId, Sealed,
+    SecretRandom, UplinkDraft, seal, seal_to_bridge,
 };
 use pigeon_harness::files::temp_dir;
 use pigeon_harness::{Bridge, BridgeSpec, Kind, Place, Server, ServerSpec};
+use pigeon_proto::{Body, Content, Text};
 use tempfile::TempDir;
 
 use crate::gate::Gate;
@@ -23,7 +24,7 @@ pub struct World {
     pub bridge: Bridge,
     /// The card that the bridge gave when it was asked.
     pub card: BridgeCard,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl World {
@@ -47,6 +48,29 @@ impl World {
         (world, gate)
     }
 
+    /// A server that shares a bridge's work between two instances, both online: the first in the world, and the second.
+    pub async fn of_two_instances(kind: Kind) -> (Self, Bridge) {
+        let server = server_with(kind, 2).await;
+        let (server, first, second, dir) = tokio::task::spawn_blocking(move || {
+            let dir = temp_dir("pigeon-bridge-").unwrap();
+            let first = instance(&server, &dir, "b0", None);
+            let name = (kind == Kind::Prosody).then(|| format!("b1.{}", server.spec().bridge));
+            let second = instance(&server, &dir, "b1", name.as_deref());
+            (server, first, second, dir)
+        })
+        .await
+        .unwrap();
+        let mut asking = Session::login(&server, "george").await;
+        let card = BridgeCard::parse(&asking.card().await).unwrap();
+        asking.logout().await;
+        (Self { server, bridge: first, card, dir }, second)
+    }
+
+    /// Another instance in the place of a dead first one, with nothing but what the instances share.
+    pub fn replace_first(&mut self) {
+        self.bridge = instance(&self.server, &self.dir, "b2", None);
+    }
+
     async fn with(server: Server, address: SocketAddr, more: &'static str) -> Self {
         let (server, bridge, dir) = tokio::task::spawn_blocking(move || {
             let dir = temp_dir("pigeon-bridge-").unwrap();
@@ -59,7 +83,7 @@ impl World {
         let mut asking = Session::login(&server, "george").await;
         let card = BridgeCard::parse(&asking.card().await).unwrap();
         asking.logout().await;
-        Self { server, bridge, card, _dir: dir }
+        Self { server, bridge, card, dir }
     }
 
     pub async fn login(&self, name: &str) -> Session {
@@ -76,9 +100,30 @@ impl World {
     }
 }
 
+/// An instance of a bridge: on ejabberd the shards are `HEX@bridge`, on Prosody half of them are component `b1`'s.
+fn instance(server: &Server, dir: &TempDir, name: &str, component: Option<&str>) -> Bridge {
+    let bridge = &server.spec().bridge;
+    let address = |shard: usize| match server.kind() {
+        Kind::Ejabberd => format!("{shard:x}@{bridge}"),
+        Kind::Prosody if shard < 8 => bridge.clone(),
+        Kind::Prosody => format!("b1.{bridge}"),
+    };
+    let shards: Vec<String> = (0..16).map(address).collect();
+    let component = component.map(|name| format!("component = {name:?}\n")).unwrap_or_default();
+    let shared = dir.path().join("shared");
+    let more = format!("{component}shards = {shards:?}\n[shared]\ndir = {shared:?}\ninstance = {name:?}");
+    let spec = BridgeSpec { more, ..BridgeSpec::of(server, &server.component_addr().to_string()) };
+    Bridge::start(Place::Here, &spec, server, &dir.path().join(name)).unwrap()
+}
+
 async fn server(kind: Kind) -> Server {
+    server_with(kind, 1).await
+}
+
+async fn server_with(kind: Kind, bridges: usize) -> Server {
     let start = move || {
         let mut spec = ServerSpec::new(HOST).on(kind);
+        spec.bridges = bridges;
         for name in PEOPLE {
             spec = spec.user(name, &format!("pw-{name}"));
         }
@@ -144,6 +189,28 @@ impl Person {
         let mut message_id = [0; 16];
         System.fill(&mut message_id);
         self.seals(author, recipient, recipient_jid, message_id, bridge)
+    }
+
+    /// A text for somebody without a card, which the bridge reads.
+    pub fn writes_plain(&self, recipient_jid: &str, text: &str, bridge: &BridgeCard) -> Sealed {
+        let (id, now_s) = (MessageId([7; 16]), now_s());
+        let body = Body::Text(Text { id, thread: None, sent_ms: now_s * 1_000, text: text.to_owned() });
+        let author = self.jid();
+        let uplink = UplinkDraft {
+            bridge,
+            author_jid: &author,
+            recipient_jid,
+            message_id: id,
+            sent_ms: now_s * 1_000,
+        };
+        let draft = BridgeDraft {
+            content: &Content::new(body).encode().unwrap(),
+            created_s: Some(now_s),
+            epoch: Epoch::at(now_s),
+            lifetime_s: 7 * DAY_S,
+            uplink,
+        };
+        seal_to_bridge(&self.identity, &draft, &mut System).unwrap()
     }
 
     fn seals(

@@ -62,6 +62,7 @@ pub(super) async fn send(
         uplink: sent.uplink,
         tag: message.tag,
         error: String::new(),
+        bridge_would_read: String::new(),
     })
 }
 

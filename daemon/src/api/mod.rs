@@ -69,6 +69,13 @@ type Reply<T> = Result<Response<T>, Status>;
 type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 async fn send(mailbox: &Mailbox, request: api::SendRequest) -> Result<api::SendReply, MailboxError> {
+    if let Some(bridge) = mailbox.bridge_that_reads(&request.to)
+        && !request.bridge_may_read
+    {
+        let error = format!("there is no card of {}: {bridge} would read the message", request.to);
+        let tag = request.tag;
+        return Ok(api::SendReply { tag, error, bridge_would_read: bridge, ..api::SendReply::default() });
+    }
     let sent = mailbox.send(&request.to, request.text, request.lifetime_h).await?;
     Ok(api::SendReply {
         message_id: sent.message.to_string(),
@@ -76,6 +83,7 @@ async fn send(mailbox: &Mailbox, request: api::SendRequest) -> Result<api::SendR
         uplink: sent.uplink,
         tag: request.tag,
         error: String::new(),
+        bridge_would_read: String::new(),
     })
 }
 

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
+use super::control;
 use super::run::{BridgeError, run};
 
 /// CarrierPigeon's bridge: takes what carriers bring and delivers it on an XMPP server as its authors' own.
@@ -27,6 +28,15 @@ struct Args {
 enum Command {
     /// Read the config and the secret, say what is wrong with them, and stop.
     CheckConfig,
+    /// Say how the running bridge is.
+    Status,
+    /// Print the running bridge's figures, as Prometheus reads them.
+    Metrics,
+    /// Forget the key that is registered for an account, so that its owner can register another one at once.
+    Forget {
+        /// The account: user@host
+        account: String,
+    },
 }
 
 /// Runs the program.
@@ -35,6 +45,9 @@ pub fn main() -> ExitCode {
     let args = Args::parse();
     let outcome = match args.command {
         Some(Command::CheckConfig) => check_config(&args),
+        Some(Command::Status) => ask(&args, "GET", "/status"),
+        Some(Command::Metrics) => ask(&args, "GET", "/metrics"),
+        Some(Command::Forget { ref account }) => ask(&args, "POST", &format!("/forget?{account}")),
         None => start(&args),
     };
     match outcome {
@@ -55,6 +68,14 @@ fn check_config(args: &Args) -> Result<(), BridgeError> {
         let _ = writeln!(out, "warning: {warning}");
     }
     let _ = writeln!(out, "{}: ok", args.config.display());
+    Ok(())
+}
+
+fn ask(args: &Args, method: &str, what: &str) -> Result<(), BridgeError> {
+    let config = Config::load(&args.config)?;
+    let said = control::ask(&config.data_dir, method, what).map_err(BridgeError::Ask)?;
+    // Where even this cannot be written, nobody reads.
+    let _ = write!(std::io::stdout(), "{said}");
     Ok(())
 }
 

@@ -1,8 +1,10 @@
 //! The bridge's configuration: one TOML file, unknown keys refused.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::shards::SHARDS;
 use jid::BareJid;
 use pigeon_xmpp::Secret;
 use serde::Deserialize;
@@ -26,6 +28,14 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The component's domain, as in its XMPP server's config: `bridge.example.org`.
     pub domain: String,
+    /// The component that this instance logs in as; without one, `domain`. Where several instances share a domain on
+    /// Prosody each has its own, such as `b1.bridge.example.org`.
+    pub component: Option<String>,
+    /// Empty, or the addresses of the 16 shards by the first hexadecimal digit of the message digest.
+    #[serde(default)]
+    pub shards: Vec<String>,
+    /// What several instances share.
+    pub shared: Option<Shared>,
     /// `host:port` of the XMPP server's component listener.
     pub server: String,
     /// A file whose first line is the component secret.
@@ -38,6 +48,9 @@ pub struct Config {
     /// Days that another key waits before it may speak for an account.
     #[serde(default = "notice_days")]
     pub notice_days: u32,
+    /// Whether mail for people without a card is read and sent on as plain text.
+    #[serde(default = "yes")]
+    pub plain_recipients: bool,
     /// How accounts are looked after.
     #[serde(default)]
     pub accounts: AccountChecks,
@@ -47,12 +60,25 @@ pub struct Config {
     /// Mail that recipients may have fetched by their neighbours.
     #[serde(default)]
     pub pick_up: PickUp,
+    /// Figures for Prometheus.
+    #[serde(default)]
+    pub metrics: MetricsDoor,
     /// The ledger's memory and disk.
     #[serde(default)]
     pub store: StoreLimits,
     /// Logging.
     #[serde(default)]
     pub log: Log,
+}
+
+/// What several instances share.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shared {
+    /// A folder that every instance can write: keys, card, acceptance log, locks.
+    pub dir: PathBuf,
+    /// This instance's name, different from all others'.
+    pub instance: String,
 }
 
 /// Limits on what comes in.
@@ -62,6 +88,16 @@ pub struct Limits {
     /// Uploads and requests of one account in a minute, on average over ten. What is over it gets no answer and is
     /// to be sent again later: a refusal would be for ever.
     pub account_per_minute: u32,
+    /// New messages of one author in a minute, whoever carries them, on average over ten.
+    pub author_per_minute: u32,
+}
+
+/// Figures for Prometheus.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsDoor {
+    /// A TCP address that serves `/metrics`; without one they are only on the Unix socket in `data_dir`.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Limits of delegated pick-up. A limit of 0 switches it off.
@@ -107,7 +143,7 @@ pub struct Log {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { account_per_minute: 6_000 }
+        Self { account_per_minute: 6_000, author_per_minute: 6_000 }
     }
 }
 
@@ -133,6 +169,10 @@ impl Default for Log {
     fn default() -> Self {
         Self { filter: "info".to_owned() }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn notice_days() -> u32 {
@@ -190,6 +230,9 @@ impl Config {
         if let Some(folder) = path.parent() {
             config.data_dir = folder.join(&config.data_dir);
             config.secret_file = folder.join(&config.secret_file);
+            if let Some(shared) = &mut config.shared {
+                shared.dir = folder.join(&shared.dir);
+            }
         }
         match config.normalise() {
             Ok(()) => Ok(config),
@@ -214,6 +257,12 @@ impl Config {
         }
     }
 
+    /// Where keys and card live: with several instances, in the folder that they share.
+    #[must_use]
+    pub fn key_dir(&self) -> &Path {
+        self.shared.as_ref().map_or(&self.data_dir, |shared| &shared.dir)
+    }
+
     /// The hosts as a set, in normal form.
     #[must_use]
     pub fn host_set(&self) -> BTreeSet<String> {
@@ -235,6 +284,20 @@ impl Config {
     /// Checks every value, and brings domains to the form in which the server stamps them.
     fn normalise(&mut self) -> Result<(), (&'static str, String, &'static str)> {
         self.domain = host(&self.domain).map_err(|rule| ("domain", self.domain.clone(), rule))?;
+        if let Some(component) = &mut self.component {
+            *component = host(component).map_err(|rule| ("component", component.clone(), rule))?;
+        }
+        if !self.shards.is_empty() && self.shards.len() != SHARDS {
+            return Err(("shards", self.shards.join(", "), "must be empty or 16 addresses"));
+        }
+        if let Some(shared) = &self.shared {
+            let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if shared.instance.is_empty() || shared.instance.len() > 32 || !shared.instance.chars().all(fits)
+            {
+                let rule = "must be 1 to 32 letters, digits, - or _";
+                return Err(("shared.instance", shared.instance.clone(), rule));
+            }
+        }
         if self.hosts.is_empty() || self.hosts.len() > HOSTS_MAX {
             return Err((
                 "hosts",
@@ -258,6 +321,9 @@ impl Config {
         }
         if self.limits.account_per_minute == 0 {
             return Err(("limits.account_per_minute", "0".to_owned(), "must be at least 1"));
+        }
+        if self.limits.author_per_minute == 0 {
+            return Err(("limits.author_per_minute", "0".to_owned(), "must be at least 1"));
         }
         if self.store.quota_bytes < 1 << 20 {
             return Err((

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pigeon_bundle::{BridgeCard, BridgeIdentity, BundleId, MessageDigest, Reveal, Verdict, VerdictCode};
 use pigeon_xmpp::{ComponentHandle, SendError};
@@ -13,7 +13,9 @@ use super::config::PickUp;
 use super::flights::Flights;
 use super::judge::Judge;
 use super::keys::{self, BridgeKeyError};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, LedgerError};
+use super::metrics::Metrics;
+use super::shards::{Entered, Shards};
 
 /// How long to wait before something is tried again that the server takes too slowly.
 const BUSY_WAIT: Duration = Duration::from_millis(20);
@@ -34,6 +36,12 @@ pub struct Desk {
     pub pick_up: PickUp,
     /// How long another key waits, seconds.
     pub notice_s: u64,
+    /// Whether mail for people without a card is read and sent on.
+    pub plain: bool,
+    /// The messages that are this instance's, where there are several.
+    pub shards: Option<Shards>,
+    /// Figures for the operator.
+    pub metrics: Metrics,
     /// Which accounts are there.
     pub accounts: Accounts,
     /// What has been accepted, and who may speak.
@@ -44,15 +52,53 @@ pub struct Desk {
     pub component: ComponentHandle,
     /// Where the card is kept.
     pub data_dir: PathBuf,
+    /// Addresses of the shards, for the card.
+    pub addresses: Vec<String>,
     /// The card that is handed out.
     pub card: Mutex<BridgeCard>,
 }
 
 impl Desk {
+    /// Notes the answer to one upload, for the audit trail and the figures: no names, no content.
+    pub fn audit(&self, bundle: &BundleId, message: &MessageDigest, code: VerdictCode, reason: &str) {
+        self.metrics.verdict(code);
+        let short = |id: &[u8; 32]| data_encoding::HEXLOWER.encode(&id[..4]);
+        tracing::info!(
+            target: "pigeon_bridge::audit",
+            bundle = %short(&bundle.0),
+            digest = %short(&message.0),
+            verdict = ?code,
+            reason,
+            "upload"
+        );
+    }
+
+    /// Whether this instance may work on a message now. If it has just become its own, all that others wrote is read.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn may_work_on(&self, message: &MessageDigest) -> Result<bool, LedgerError> {
+        let Some(shards) = &self.shards else { return Ok(true) };
+        match shards.enter(message.shard(), Instant::now())? {
+            Entered::Held => Ok(true),
+            Entered::Busy => Ok(false),
+            Entered::Fresh => {
+                self.ledger.catch_up().await?;
+                Ok(true)
+            }
+        }
+    }
+
     /// A judge for this moment.
     #[must_use]
     pub fn judge(&self) -> Judge<'_> {
-        Judge { identity: &self.identity, domain: &self.domain, hosts: &self.hosts, now_s: now_s() }
+        Judge {
+            identity: &self.identity,
+            domain: &self.domain,
+            hosts: &self.hosts,
+            plain: self.plain,
+            now_s: now_s(),
+        }
     }
 
     /// The card, fresh if the last one is half over.
@@ -61,8 +107,8 @@ impl Desk {
     /// [`BridgeKeyError`] when a fresh one cannot be kept.
     pub fn card(&self) -> Result<Vec<u8>, BridgeKeyError> {
         let mut card = self.card.lock().unwrap_or_else(PoisonError::into_inner);
-        if !keys::serves(&card, &self.identity, &self.domain, now_s()) {
-            *card = keys::card(&self.data_dir, &self.identity, &self.domain, now_s())?;
+        if !keys::serves(&card, &self.identity, &self.domain, &self.addresses, now_s()) {
+            *card = keys::card(&self.data_dir, &self.identity, &self.domain, &self.addresses, now_s())?;
         }
         Ok(card.as_bytes().to_vec())
     }
@@ -93,19 +139,6 @@ pub async fn patiently<F: Future<Output = Result<(), SendError>>>(
         }
     }
     send().await
-}
-
-/// The audit line of one upload: no names, no content.
-pub fn audit(bundle: &BundleId, message: &MessageDigest, code: VerdictCode, reason: &str) {
-    let short = |id: &[u8; 32]| data_encoding::HEXLOWER.encode(&id[..4]);
-    tracing::info!(
-        target: "pigeon_bridge::audit",
-        bundle = %short(&bundle.0),
-        digest = %short(&message.0),
-        verdict = ?code,
-        reason,
-        "upload"
-    );
 }
 
 /// Unix seconds.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use pigeon_bundle::{Verdict, VerdictCode};
 
-use super::desk::{Desk, audit, now_s};
+use super::desk::{Desk, now_s};
 use super::flights::{Claim, Returned};
 use super::judge::Order;
 use super::ledger::{Books, LedgerError};
@@ -26,7 +26,7 @@ pub async fn returned(desk: &Desk, key: &LedgerKey, what: Returned) -> Result<()
     let time_s = now_s();
     let record = Record { state: State::Decided { code, time_s }, ..record };
     desk.ledger.decide(key, &record).await?;
-    audit(&record.bundle, &key.message(), code, "returned by the server after it was accepted");
+    desk.audit(&record.bundle, &key.message(), code, "returned by the server after it was accepted");
     let verdict = Verdict { bundle: record.bundle, message: key.message(), code, time_s };
     desk.verdict(&record.author, &verdict, None).await;
     Ok(())
@@ -60,7 +60,7 @@ pub async fn reopen(desk: &Desk, key: &LedgerKey, bytes: Bytes) -> Result<Option
     let time_s = now_s();
     let record = Record { state: State::Decided { code, time_s }, ..record };
     desk.ledger.decide(key, &record).await?;
-    audit(&record.bundle, &key.message(), code, "was in doubt and cannot be sent any more");
+    desk.audit(&record.bundle, &key.message(), code, "was in doubt and cannot be sent any more");
     let verdict = Verdict { bundle: record.bundle, message: key.message(), code, time_s };
     let (waiters, _) = desk.flights.land(key);
     for waiter in waiters {

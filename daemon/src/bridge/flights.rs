@@ -153,6 +153,21 @@ impl Flights {
         inner.landed.iter().rev().find(|(address, _)| fits(address)).map(|(_, key)| Found::Landed(*key))
     }
 
+    /// Whether a message of this shard is between its delivery and its verdict.
+    pub fn has_of_shard(&self, shard: usize) -> bool {
+        self.lock().flights.keys().any(|key| key.message().shard() == shard)
+    }
+
+    /// Messages between their delivery and their verdict, stalled ones included.
+    pub fn len(&self) -> usize {
+        self.lock().flights.len()
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Every method leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

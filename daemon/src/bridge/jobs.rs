@@ -74,6 +74,8 @@ pub enum Job {
     Recover,
     /// Forget what is over.
     Prune,
+    /// Let go of shards without work.
+    Yield,
     /// Look after the accounts that have registered keys.
     Sweep,
 }

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use jid::BareJid;
 use pigeon_bundle::{
     BridgeIdentity, Bundle, BundleId, DAY_S, MessageDigest, MessageId, Reveal, Route, RouteError,
-    VerdictCode, open_route,
+    VerdictCode, is_for_bridge, open_at_bridge, open_route,
 };
+use pigeon_proto::{Body, Content};
 use pigeon_xmpp::Delivery;
 
 use super::ledger::{Books, LedgerError};
@@ -35,6 +36,8 @@ pub struct Judge<'a> {
     pub domain: &'a str,
     /// The hosts that it serves.
     pub hosts: &'a BTreeSet<String>,
+    /// Whether mail for people without a card is read and sent on.
+    pub plain: bool,
     /// Unix seconds.
     pub now_s: u64,
 }
@@ -107,6 +110,9 @@ impl Order {
 /// A refusal on the way through the checks.
 struct Refusal(VerdictCode, &'static str);
 
+/// Mail that is sealed to the bridge must be a text that it can read.
+const NO_TEXT: Refusal = Refusal(VerdictCode::Malformed, "what is sealed to the bridge is no text");
+
 impl Judge<'_> {
     /// Judges the bytes of an upload.
     ///
@@ -135,10 +141,46 @@ impl Judge<'_> {
             let author = author.is_ok().then(|| Author(route.author.clone()));
             return Ok(self.refuse(&bundle, &refusal, author));
         }
+        if let Err(refusal) = self.body(&bundle, &route) {
+            let author = Some(Author(route.author.clone()));
+            return Ok(self.refuse(&bundle, &refusal, author));
+        }
         match held {
             Some(record) => self.known(bundle, route, key, &record, books),
             None => self.fresh(bundle, route, key, books),
         }
+    }
+
+    /// What goes along with the bundle as text; for mail that is sealed to the bridge, that mail's own text, and no
+    /// bundle. Its author must be who signed the route: the registered key's signature says so for both.
+    fn body(&self, bundle: &Bundle, opened: &Opened) -> Result<Option<String>, Refusal> {
+        if !is_for_bridge(bundle, &self.identity.key()) {
+            return Ok(None);
+        }
+        if !self.plain {
+            return Err(Refusal(VerdictCode::Policy, "mail for people without a card is switched off"));
+        }
+        let inside = open_at_bridge(bundle, self.identity).map_err(|_| NO_TEXT)?;
+        if opened.route.verify(bundle, &inside.author).is_err() {
+            return Err(Refusal(VerdictCode::SignatureWrong, "route and text have different authors"));
+        }
+        match Content::decode(&inside.content).map(|content| content.body) {
+            Ok(Body::Text(text)) => Ok(Some(text.text)),
+            _ => Err(NO_TEXT),
+        }
+    }
+
+    /// The order to deliver a bundle. `None` when it cannot be read any more.
+    fn order(
+        &self,
+        bundle: Bundle,
+        opened: Opened,
+        key: LedgerKey,
+        record: Record,
+        is_new: bool,
+    ) -> Option<Order> {
+        let body = self.body(&bundle, &opened).ok()?;
+        Some(order(bundle, opened, body, key, record, is_new))
     }
 
     /// What to deliver for a message in doubt, from its bundle in the ledger. `None` when that cannot be read: only by
@@ -147,7 +189,10 @@ impl Judge<'_> {
     pub fn again(&self, bytes: Bytes, key: &LedgerKey, record: &Record) -> Option<Order> {
         let bundle = Bundle::parse(bytes).ok()?;
         let (route, found) = self.open(&bundle).ok()?;
-        (found == *key).then(|| order(bundle, route, *key, record.clone(), false))
+        if found != *key {
+            return None;
+        }
+        self.order(bundle, route, *key, record.clone(), false)
     }
 
     /// Opens the route of a bundle that names this bridge, and brings its JIDs to normal form.
@@ -216,12 +261,15 @@ impl Judge<'_> {
     ) -> Result<Judgement, LedgerError> {
         let State::Decided { code, time_s } = record.state else {
             if record.bundle == bundle.id() {
-                return Ok(Judgement::Deliver(Box::new(order(bundle, route, key, record.clone(), false))));
+                let refused = self.refuse(&bundle, &NO_TEXT, None);
+                let again = self.order(bundle, route, key, record.clone(), false);
+                return Ok(again.map_or(refused, |order| Judgement::Deliver(Box::new(order))));
             }
             // What was sent once is sent again, not another bundle of the same message.
             let first = books.queued(&key)?.and_then(|bytes| self.again(bytes, &key, record));
-            let again = first.unwrap_or_else(|| order(bundle, route, key, record.clone(), false));
-            return Ok(Judgement::Deliver(Box::new(again)));
+            let refused = self.refuse(&bundle, &NO_TEXT, None);
+            let again = first.or_else(|| self.order(bundle, route, key, record.clone(), false));
+            return Ok(again.map_or(refused, |order| Judgement::Deliver(Box::new(order))));
         };
         let reveal = if code.is_accepted() { books.revealed(&record.commitment)? } else { None };
         let reason = if code.is_accepted() { "known" } else { "refused before" };
@@ -258,7 +306,9 @@ impl Judge<'_> {
             recipient: route.recipient.clone(),
             expires_s: bundle.expires_s(),
         };
-        Ok(Judgement::Deliver(Box::new(order(bundle, route, key, record, true))))
+        let refused = self.refuse(&bundle, &NO_TEXT, None);
+        let order = self.order(bundle, route, key, record, true);
+        Ok(order.map_or(refused, |order| Judgement::Deliver(Box::new(order))))
     }
 
     fn refuse(&self, bundle: &Bundle, refusal: &Refusal, author: Option<Author>) -> Judgement {
@@ -308,7 +358,14 @@ impl Opened {
     }
 }
 
-fn order(bundle: Bundle, opened: Opened, key: LedgerKey, record: Record, is_new: bool) -> Order {
+fn order(
+    bundle: Bundle,
+    opened: Opened,
+    plain: Option<String>,
+    key: LedgerKey,
+    record: Record,
+    is_new: bool,
+) -> Order {
     let message = bundle.message_digest();
     let readable = opened.route.message_id != MessageId::NONE;
     // The server's answers are told apart by the id.
@@ -319,8 +376,8 @@ fn order(bundle: Bundle, opened: Opened, key: LedgerKey, record: Record, is_new:
         message_id_hex: id.to_string(),
         origin_id_hex: message.to_string(),
         sent_ms: opened.route.sent_ms,
-        body: readable.then(|| FALLBACK_BODY.to_owned()),
-        bundle: Some(bundle.as_bytes().clone()),
+        bundle: plain.is_none().then(|| bundle.as_bytes().clone()),
+        body: plain.or_else(|| readable.then(|| FALLBACK_BODY.to_owned())),
     };
     Order { key, record, bundle, delivery, is_new }
 }

@@ -63,13 +63,14 @@ pub fn card(
     dir: &Path,
     identity: &BridgeIdentity,
     domain: &str,
+    shards: &[String],
     now_s: u64,
 ) -> Result<BridgeCard, BridgeKeyError> {
     let path = dir.join(CARD_FILE);
     // A missing, damaged or foreign card is simply replaced: everything on it is known here.
     let held = std::fs::read(&path).ok().filter(|bytes| bytes.len() <= BRIDGE_CARD_SIZE_MAX);
     if let Some(card) = held.and_then(|bytes| BridgeCard::parse(&bytes).ok())
-        && serves(&card, identity, domain, now_s)
+        && serves(&card, identity, domain, shards, now_s)
     {
         return Ok(card);
     }
@@ -77,7 +78,7 @@ pub fn card(
         domain: domain.to_owned(),
         issued_s: now_s,
         expires_s: now_s.saturating_add(CARD_LIFETIME_S),
-        shards: Vec::new(),
+        shards: shards.to_vec(),
     };
     let card = BridgeCard::issue(identity, &fields)
         .map_err(|source| BridgeKeyError::Issue { domain: domain.to_owned(), source })?;
@@ -90,11 +91,17 @@ pub fn card(
 
 /// Whether `card` can still be handed out.
 #[must_use]
-pub fn serves(card: &BridgeCard, identity: &BridgeIdentity, domain: &str, now_s: u64) -> bool {
+pub fn serves(
+    card: &BridgeCard,
+    identity: &BridgeIdentity,
+    domain: &str,
+    shards: &[String],
+    now_s: u64,
+) -> bool {
     card.key() == &identity.key()
         && card.x25519() == &identity.x25519_public()
         && card.domain() == domain
-        && card.shards().is_empty()
+        && card.shards() == shards
         && card.expires_s() > now_s.saturating_add(CARD_RENEW_S)
         // Issued by a clock that ran ahead: nodes would take it for newer than its successors.
         && card.issued_s() <= now_s.saturating_add(86_400)
@@ -125,22 +132,22 @@ mod tests {
     fn the_card_stays_until_it_must_change() {
         let dir = tempfile::tempdir().unwrap();
         let keys = identity(dir.path(), &mut OsRandom).unwrap();
-        let first = card(dir.path(), &keys, "bridge.example.org", NOW).unwrap();
+        let first = card(dir.path(), &keys, "bridge.example.org", &[], NOW).unwrap();
         let later = NOW + 86_400;
-        assert_eq!(card(dir.path(), &keys, "bridge.example.org", later).unwrap(), first);
-        let renewed = card(dir.path(), &keys, "bridge.example.org", NOW + CARD_RENEW_S).unwrap();
+        assert_eq!(card(dir.path(), &keys, "bridge.example.org", &[], later).unwrap(), first);
+        let renewed = card(dir.path(), &keys, "bridge.example.org", &[], NOW + CARD_RENEW_S).unwrap();
         assert!(renewed.issued_s() > first.issued_s());
         assert_eq!((renewed.key(), renewed.x25519()), (first.key(), first.x25519()));
-        let moved = card(dir.path(), &keys, "b.example.net", later).unwrap();
+        let moved = card(dir.path(), &keys, "b.example.net", &[], later).unwrap();
         assert_eq!(moved.domain(), "b.example.net");
         std::fs::write(dir.path().join(CARD_FILE), b"damaged").unwrap();
-        assert_eq!(card(dir.path(), &keys, "b.example.net", later).unwrap().key(), first.key());
+        assert_eq!(card(dir.path(), &keys, "b.example.net", &[], later).unwrap().key(), first.key());
     }
 
     #[test]
     fn a_domain_that_no_card_holds_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let keys = identity(dir.path(), &mut OsRandom).unwrap();
-        assert!(matches!(card(dir.path(), &keys, "a b", NOW), Err(BridgeKeyError::Issue { .. })));
+        assert!(matches!(card(dir.path(), &keys, "a b", &[], NOW), Err(BridgeKeyError::Issue { .. })));
     }
 }

@@ -24,6 +24,7 @@ use pigeon_store::{RecordOp, RecoveryReport, Store, StoreError, StoreOptions, Ta
 
 use super::config::PickUp;
 use super::held::{Held, NONCE};
+use super::journal::{Journal, JournalError, News};
 use super::pickup::SKEW_S;
 use super::record::{LedgerKey, Record, RecordError, Registration, State};
 
@@ -38,6 +39,10 @@ const BY_COMMITMENT: u8 = b'c';
 const BY_EXPIRY: u8 = b'e';
 const BY_LAPSE: u8 = b'r';
 const REVEALED: u8 = b't';
+/// `j`, file: how far another instance's log has been read.
+const READ_UP_TO: u8 = b'j';
+/// Operations of other instances that are written in one transaction.
+const CATCH_UP_OPS_MAX: usize = 512;
 
 /// Why the ledger did not answer. Never used for "not there".
 #[derive(Debug, Clone, thiserror::Error)]
@@ -45,6 +50,9 @@ pub enum LedgerError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The log that several instances share.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// A record that cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -60,6 +68,7 @@ impl LedgerError {
                 error.is_full() || matches!(error, StoreError::Busy { .. } | StoreError::TooLarge { .. })
             }
             Self::Record(_) => true,
+            Self::Journal(_) => false,
         }
     }
 }
@@ -96,6 +105,8 @@ pub trait Books {
 pub struct Ledger {
     store: Store,
     held: Held,
+    /// Where there are several instances.
+    journal: Option<Journal>,
 }
 
 impl Ledger {
@@ -110,7 +121,43 @@ impl Ledger {
     ) -> Result<(Self, RecoveryReport), LedgerError> {
         let (store, report) = Store::open(dir, options)?;
         let held = Held::open(store.clone(), pick_up)?;
-        Ok((Self { store, held }, report))
+        Ok((Self { store, held, journal: None }, report))
+    }
+
+    /// The same, with all that is written from now on in the log for the other instances.
+    #[must_use]
+    pub fn shared(self, journal: Journal) -> Self {
+        Self { journal: Some(journal), ..self }
+    }
+
+    /// Writes down what the other instances have written since the last time.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn catch_up(&self) -> Result<(), LedgerError> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        loop {
+            let offset = |file: &str| {
+                let row = self.store.record(Table::Bridge, &index(READ_UP_TO, &[file.as_bytes()]));
+                let bytes = row.ok().flatten().and_then(|bytes| bytes.try_into().ok());
+                bytes.map_or(0, u64::from_be_bytes)
+            };
+            let news = journal.news(offset)?;
+            if news.is_empty() {
+                return Ok(());
+            }
+            for News { file, offset, mut ops } in news {
+                let place = index(READ_UP_TO, &[file.as_bytes()]);
+                // In bounded transactions; the place moves with the last, and a repetition changes nothing.
+                while ops.len() > CATCH_UP_OPS_MAX {
+                    let later = ops.split_off(CATCH_UP_OPS_MAX);
+                    self.store.commit(Transaction::of_records(ops)).await?;
+                    ops = later;
+                }
+                ops.push(put(Table::Bridge, place, offset.to_be_bytes().to_vec()));
+                self.store.commit(Transaction::of_records(ops)).await?;
+            }
+        }
     }
 
     /// What waits to be picked up.
@@ -125,6 +172,14 @@ impl Ledger {
     /// [`StoreError`]: the last write failed.
     pub fn close(self) -> Result<(), StoreError> {
         self.store.close()
+    }
+
+    /// Figures about the store behind it. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn stats(&self) -> Result<pigeon_store::Stats, StoreError> {
+        self.store.stats()
     }
 
     /// Notes that a message is about to be delivered: record, indexes, and the bundle for another try.
@@ -313,8 +368,18 @@ impl Ledger {
         &self,
         records: Vec<RecordOp>,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
+        let logged = self.journal.as_ref().map(|journal| {
+            let of_all = records.iter().filter(|op| is_of_all(op)).cloned().collect::<Vec<_>>();
+            journal.append(&of_all)
+        });
         let committed = self.store.commit(Transaction::of_records(records));
-        async move { Ok(committed.await?) }
+        async move {
+            let committed = committed.await;
+            if let Some(logged) = logged {
+                logged.await?;
+            }
+            Ok(committed?)
+        }
     }
 
     /// Rows of a time index that are due.
@@ -350,6 +415,18 @@ impl Books for Ledger {
         let bytes = self.store.record(Table::Bridge, &index(REVEALED, &[&commitment.0]))?;
         let reveal = |bytes: Vec<u8>| Reveal::try_from(bytes.as_slice()).map_err(|_| RecordError("reveal"));
         Ok(bytes.map(reveal).transpose()?)
+    }
+}
+
+/// Whether all instances are to know: everything but what waits here to be picked up.
+fn is_of_all(op: &RecordOp) -> bool {
+    let (RecordOp::Put { table, key, .. } | RecordOp::Delete { table, key }) = op;
+    match table {
+        Table::Bridge => key
+            .first()
+            .is_some_and(|kind| [BY_COMMITMENT, BY_EXPIRY, BY_LAPSE, REVEALED, NONCE].contains(kind)),
+        Table::BridgeSeen | Table::BridgeQueue | Table::BridgeRegistration => true,
+        _ => false,
     }
 }
 

@@ -13,14 +13,17 @@
 pub mod accounts;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod desk;
 pub mod doubt;
 pub mod flights;
 pub mod held;
 pub mod jobs;
+pub mod journal;
 pub mod judge;
 pub mod keys;
 pub mod ledger;
+pub mod metrics;
 pub mod pickup;
 pub mod rate;
 pub mod reader;
@@ -29,6 +32,7 @@ pub mod registration;
 pub mod requests;
 pub mod run;
 pub mod settle;
+pub mod shards;
 pub mod told;
 pub mod worker;
 

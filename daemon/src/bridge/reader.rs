@@ -1,6 +1,7 @@
 //! Reads what the server sends, answers at once what can be, and leaves the rest to the worker. Never waits for it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pigeon_bundle::VerdictCode;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::desk::Desk;
 use super::flights::{Found, Returned};
 use super::jobs::{Job, JobSender};
+use super::metrics::count;
 use super::rate::Rate;
 
 /// How often expired records are forgotten, and what stayed in doubt on a working connection is sent again.
@@ -19,6 +21,9 @@ const CHORES_EVERY: Duration = Duration::from_secs(60);
 
 /// How often the server is asked whether the accounts with registered keys are still there.
 const SWEEP_EVERY: Duration = Duration::from_secs(86_400);
+
+/// How often shards without work are looked for.
+const YIELD_EVERY: Duration = Duration::from_secs(1);
 
 /// The task that reads.
 pub struct Reader {
@@ -37,6 +42,9 @@ impl Reader {
     pub async fn run(mut self, mut events: mpsc::Receiver<ComponentEvent>, cancel: CancellationToken) {
         let mut chores = interval(CHORES_EVERY);
         chores.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut yields = interval(YIELD_EVERY);
+        yields.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let is_shared = self.desk.shards.is_some();
         let mut sweeps = interval(SWEEP_EVERY);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first comes at once, when there is no connection yet.
@@ -53,6 +61,7 @@ impl Reader {
                         self.leave(Job::Recover);
                     }
                 }
+                _ = yields.tick(), if is_shared => self.leave(Job::Yield),
                 _ = sweeps.tick() => {
                     if self.online {
                         self.leave(Job::Sweep);
@@ -68,12 +77,18 @@ impl Reader {
             ComponentEvent::Online { privilege_ns } => self.online(privilege_ns.as_deref()),
             ComponentEvent::Offline { reason } => {
                 self.online = false;
+                self.desk.metrics.online.store(false, Ordering::Relaxed);
+                self.desk.metrics.privileged.store(false, Ordering::Relaxed);
                 tracing::warn!(%reason, "offline");
             }
             ComponentEvent::Upload { from, bytes, .. } => {
+                count(&self.desk.metrics.uploads);
+                let size = u64::try_from(bytes.len()).unwrap_or_default();
+                self.desk.metrics.upload_bytes.fetch_add(size, Ordering::Relaxed);
                 if self.rate.allow(&from, Instant::now()) {
                     self.leave(Job::Upload { from, bytes });
                 } else {
+                    count(&self.desk.metrics.carrier_limited);
                     tracing::warn!(
                         "an account is over limits.account_per_minute; its upload is not answered"
                     );
@@ -99,6 +114,8 @@ impl Reader {
 
     fn online(&mut self, privilege_ns: Option<&str>) {
         self.online = privilege_ns.is_some();
+        self.desk.metrics.online.store(true, Ordering::Relaxed);
+        self.desk.metrics.privileged.store(self.online, Ordering::Relaxed);
         match privilege_ns {
             Some(namespace) => {
                 tracing::info!(namespace, "online, with the right to send as the host's users");
@@ -158,6 +175,7 @@ impl Reader {
     /// Leaves a job to the worker. Where there is no room it is dropped: uploads come again, chores too.
     fn leave(&self, job: Job) {
         if self.jobs.push(job).is_err() {
+            count(&self.desk.metrics.queue_full);
             tracing::warn!(
                 "more comes in than can be worked off; what is dropped is not answered and comes again"
             );

@@ -5,6 +5,7 @@ use pigeon_xmpp::{Condition, IqAnswer, IqToken, KeyNotice};
 
 use super::desk::{Desk, now_s, patiently};
 use super::ledger::{Books, LedgerError};
+use super::metrics::count;
 use super::record::{Registration, Successor};
 use super::registration::{self, RegistrationError, Request, Terms};
 
@@ -26,6 +27,7 @@ pub async fn register(
 ) -> Result<(), LedgerError> {
     let answer = match registered(desk, from, card, handover).await {
         Ok(Ok(until_s)) => {
+            count(&desk.metrics.registrations);
             tracing::info!(target: "pigeon_bridge::audit", until_s, "key registered");
             IqAnswer::Registered(until_s)
         }

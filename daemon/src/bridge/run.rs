@@ -11,14 +11,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::accounts::Accounts;
 use super::config::{Config, ConfigError};
+use super::control::Doors;
 use super::desk::{Desk, now_s};
 use super::flights::Flights;
 use super::jobs;
+use super::journal::Journal;
 use super::keys::{self, BridgeKeyError};
 use super::ledger::{Ledger, LedgerError};
+use super::metrics::Metrics;
 use super::rate::Rate;
 use super::reader::Reader;
 use super::settle::{self, BATCHES_MAX};
+use super::shards::Shards;
 use super::told::Told;
 use super::worker::Worker;
 use crate::keys::KeyError;
@@ -53,6 +57,19 @@ pub enum BridgeError {
     /// The connection cannot be configured.
     #[error("component: {0}")]
     Component(#[from] pigeon_xmpp::ConfigError),
+    /// An address for figures cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {source}\nhelp: the socket is made in data_dir; metrics.listen must be a free address of this machine"
+    )]
+    Door {
+        /// Where.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A running bridge could not be asked, or refused.
+    #[error("{0}")]
+    Ask(String),
     /// A task of the bridge ended by a fault.
     #[error("{task} failed: {detail}\nhelp: please report this; the ledger is safe, start again")]
     Task {
@@ -68,10 +85,11 @@ pub enum BridgeError {
 /// # Errors
 /// [`BridgeError`]: keys, ledger or configuration cannot be used, or the ledger failed for good.
 pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), BridgeError> {
-    let identity = keys::identity(&config.data_dir, &mut OsRandom)?;
-    let card = keys::card(&config.data_dir, &identity, &config.domain, now_s())?;
+    let identity = keys::identity(config.key_dir(), &mut OsRandom)?;
+    let card = keys::card(config.key_dir(), &identity, &config.domain, &config.shards, now_s())?;
     let ledger = open_ledger(&config).await?;
-    let mut component = ComponentConfig::new(&config.domain, config.secret()?, &config.server);
+    let login = config.component.as_ref().unwrap_or(&config.domain);
+    let mut component = ComponentConfig::new(login, config.secret()?, &config.server);
     component.host = config.hosts.first().cloned();
     component.retry_operator = RETRY_OPERATOR;
     // The connection outlives the work: what was just sent is still to be settled.
@@ -85,14 +103,25 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Bridge
         registration_s: config.registration_s(),
         pick_up: config.pick_up,
         notice_s: config.notice_s(),
+        plain: config.plain_recipients,
+        shards: config.shared.as_ref().map(|shared| Shards::new(&shared.dir)),
+        addresses: config.shards.clone(),
+        metrics: Metrics::default(),
         accounts: Accounts::new(Duration::from_secs(config.accounts.check_s)),
         ledger: ledger.clone(),
         flights: Flights::default(),
         component,
-        data_dir: config.data_dir.clone(),
+        data_dir: config.key_dir().to_owned(),
         card: Mutex::new(card),
     });
+    let doors = Doors::open(&config.data_dir, config.metrics.listen)
+        .await
+        .map_err(|(address, source)| BridgeError::Door { address, source })?;
+    let doors = tokio::spawn(doors.serve(Arc::clone(&desk), cancel.clone()));
     let outcome = serve(desk, &config, events, cancel).await;
+    // It holds the ledger.
+    doors.abort();
+    let _ = doors.await;
     connection.cancel();
     tracing::info!("stopping");
     let closed = blocking("closing the ledger", move || ledger.close()).await?;
@@ -121,6 +150,7 @@ async fn serve(
         jobs: receiver,
         batches,
         cancel: cancel.clone(),
+        rate: Rate::new(config.limits.author_per_minute),
         told: Told::default(),
     };
     let worker = {
@@ -170,6 +200,11 @@ async fn open_ledger(config: &Config) -> Result<Ledger, BridgeError> {
     } else {
         tracing::error!(%report, "ledger was damaged: messages delivered before may be delivered once more");
     }
+    let Some(shared) = config.shared.clone() else { return Ok(ledger) };
+    let journal =
+        blocking("opening the shared log", move || Journal::open(&shared.dir, &shared.instance)).await?;
+    let ledger = ledger.shared(journal.map_err(LedgerError::from)?);
+    ledger.catch_up().await?;
     Ok(ledger)
 }
 

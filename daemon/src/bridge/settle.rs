@@ -7,7 +7,7 @@ use pigeon_bundle::{Verdict, VerdictCode};
 use pigeon_xmpp::ComponentHandle;
 use tokio::sync::mpsc;
 
-use super::desk::{Desk, audit, now_s};
+use super::desk::{Desk, now_s};
 use super::flights::Returned;
 use super::ledger::LedgerError;
 use super::record::{LedgerKey, Record, State};
@@ -115,7 +115,7 @@ async fn announce(
     };
     let message = key.message();
     let reason = if code.is_accepted() { "delivered" } else { "returned by the server" };
-    audit(&record.bundle, &message, code, reason);
+    desk.audit(&record.bundle, &message, code, reason);
     for waiter in &waiters {
         let verdict = Verdict { bundle: waiter.bundle, message, code, time_s };
         desk.verdict(&waiter.to, &verdict, None).await;

@@ -1,6 +1,7 @@
 //! Judges uploads, writes down what is to be delivered, delivers it, and hands it on to be settled.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -9,11 +10,13 @@ use pigeon_xmpp::SendError;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::desk::{Desk, audit, now_s, patiently};
+use super::desk::{Desk, now_s, patiently};
 use super::flights::{Claim, Waiter};
 use super::jobs::{Job, JobReceiver};
 use super::judge::{Answer, Judgement, Order};
 use super::ledger::LedgerError;
+use super::metrics::count;
+use super::rate::Rate;
 use super::settle::{Batch, Outcome, Sent};
 use super::told::Told;
 use super::{doubt, pickup, requests};
@@ -33,6 +36,8 @@ pub struct Worker {
     pub batches: mpsc::Sender<Batch>,
     /// Stop.
     pub cancel: CancellationToken,
+    /// How much each author may send.
+    pub rate: Rate,
     /// Authors told of refusals.
     pub told: Told,
 }
@@ -57,6 +62,8 @@ impl Worker {
 
     /// Uploads that follow each other go together; everything else keeps its place among them.
     async fn work(&mut self, jobs: Vec<Job>) -> Result<(), LedgerError> {
+        // Registrations reach one instance only.
+        passing(self.desk.ledger.catch_up().await)?;
         let mut orders = Vec::new();
         for job in jobs {
             if let Job::Upload { from, bytes } = job {
@@ -77,6 +84,12 @@ impl Worker {
                 requests::register(&self.desk, &from, &card, handover.as_deref(), iq).await
             }
             Job::Revoke { from, iq } => requests::revoke(&self.desk, &from, iq).await,
+            Job::Yield => {
+                if let Some(shards) = &self.desk.shards {
+                    shards.leave_idle(|shard| self.desk.flights.has_of_shard(shard), Instant::now());
+                }
+                Ok(())
+            }
             Job::Sweep => requests::sweep(&self.desk).await,
             Job::Reveal { from, reveals, iq } => requests::reveal(&self.desk, &from, reveals, iq).await,
             Job::PickUp { from, request, iq } => pickup::pick_up(&self.desk, &from, &request, iq).await,
@@ -89,7 +102,21 @@ impl Worker {
     /// Answers an upload, or takes it on for delivery.
     async fn upload(&mut self, from: String, bytes: Bytes) -> Result<Option<Order>, LedgerError> {
         let desk = Arc::clone(&self.desk);
+        if desk.shards.is_some()
+            && let Ok(bundle) = Bundle::parse(bytes.clone())
+            && !desk.may_work_on(&bundle.message_digest()).await?
+        {
+            return Ok(None);
+        }
         let mut judgement = desk.judge().judge(bytes.clone(), &desk.ledger)?;
+        if let Judgement::Deliver(order) = &judgement
+            && order.is_new
+            && !self.rate.allow(&order.record.author, Instant::now())
+        {
+            count(&desk.metrics.author_limited);
+            tracing::warn!("an author is over limits.author_per_minute; the upload is not answered");
+            return Ok(None);
+        }
         if let Judgement::Deliver(order) = &judgement
             && let Some(answer) = self.nobody(order).await?
         {
@@ -140,7 +167,7 @@ impl Worker {
         {
             return;
         }
-        audit(&bundle, &message, code, reason);
+        self.desk.audit(&bundle, &message, code, reason);
         let verdict = Verdict { bundle, message, code, time_s };
         self.desk.verdict(&from, &verdict, reveal).await;
         if let Some(author) = author
@@ -163,7 +190,10 @@ impl Worker {
         let mut unsent = Unsent::default();
         for Order { key, record, delivery, .. } in orders {
             let outcome = match patiently(|| component.deliver(delivery.clone())).await {
-                Ok(()) => Outcome::Sent,
+                Ok(()) => {
+                    count(&self.desk.metrics.deliveries);
+                    Outcome::Sent
+                }
                 Err(SendError::TooLarge { .. }) => Outcome::Refused(VerdictCode::Policy),
                 Err(SendError::Jid { .. }) => Outcome::Refused(VerdictCode::Malformed),
                 Err(error) => {
@@ -215,6 +245,9 @@ impl Worker {
             after = Some(*last);
             let mut orders = Vec::new();
             for (key, bytes) in page {
+                if !self.desk.may_work_on(&key.message()).await? {
+                    continue;
+                }
                 orders.extend(passing(doubt::reopen(&self.desk, &key, bytes).await)?.flatten());
             }
             if !orders.is_empty() {

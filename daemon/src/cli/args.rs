@@ -276,6 +276,9 @@ pub(super) struct SendArgs {
     /// Send each line of the standard input as a message of its own
     #[arg(long)]
     pub(super) lines: bool,
+    /// Send nothing that the bridge would read for want of a card
+    #[arg(long)]
+    pub(super) require_e2e: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -60,7 +60,7 @@ impl<T: AsJson> AsJson for Option<T> {
 }
 
 messages! {
-    SendReply { message_id, bundle_id, uplink, tag, error }
+    SendReply { message_id, bundle_id, uplink, tag, error, bridge_would_read }
     InboxMessage {
         message_id, from, from_identity, text, sent_ms, received_ms, read, via, via_peer, hops, bundle_id,
         attachment, introduced,

@@ -14,6 +14,7 @@ mod one_time;
 mod open;
 mod own;
 mod pickup;
+mod plain;
 pub mod records;
 mod rows;
 mod send;

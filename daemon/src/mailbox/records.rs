@@ -66,6 +66,9 @@ pub struct OutboxRecord {
     /// Identity key of the recipient.
     #[prost(bytes = "vec", tag = "2")]
     pub recipient: Vec<u8>,
+    /// The recipient's JID, where there is no card: then the bridge reads the message.
+    #[prost(string, tag = "21")]
+    pub recipient_jid: String,
     /// What it says.
     #[prost(string, tag = "3")]
     pub text: String,

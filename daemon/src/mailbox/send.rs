@@ -40,12 +40,17 @@ pub(super) struct Outgoing {
 }
 
 impl Mailbox {
-    /// Seals `text` to the contact `to` and keeps it. Returns when it is durable.
+    /// Seals `text` to the contact `to` and keeps it. Returns when it is durable. Where no card of `to` is held and it is
+    /// a JID, the message is sealed to the bridge: see [`Mailbox::bridge_that_reads`].
     ///
     /// # Errors
     /// An unknown contact, a text that is too long, no known day, a full or failing store. Nothing is kept then.
     pub async fn send(&self, to: &str, text: String, lifetime_h: u32) -> Result<Sent, MailboxError> {
         let lifetime_h = if lifetime_h == 0 { self.config.carry.lifetime_h } else { lifetime_h };
+        let plain = Self::plain_recipient(&self.state(), to);
+        if let Some(jid) = plain {
+            return self.send_plain(jid, text, lifetime_h).await;
+        }
         let (written, sent, given) = {
             let mut state = self.state();
             let contact = state.contacts.find(to)?.clone();

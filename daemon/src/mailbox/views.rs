@@ -184,7 +184,10 @@ impl Mailbox {
         }
         let state = self.state();
         for view in &mut views {
-            view.to = name(&state.contacts, &view.record.recipient);
+            view.to = match view.record.recipient_jid.as_str() {
+                "" => name(&state.contacts, &view.record.recipient),
+                jid => jid.to_owned(),
+            };
         }
         Ok(Page { messages: views, more })
     }

@@ -552,7 +552,9 @@ impl Driver {
             self.core(CoreEvent::Verdict { bundle: id, accepted: false }).await;
             return;
         }
-        match self.client.upload(bundle.as_bytes().clone(), id.to_string()).await {
+        let Some(card) = self.uplink.mailbox.bridge(&self.uplink.account.bridge) else { return };
+        let address = card.address(&bundle.message_digest()).to_owned();
+        match self.client.upload_to(&address, bundle.as_bytes().clone(), id.to_string()).await {
             Ok(()) => {}
             Err(error @ (Closed::OverLimit { .. } | Closed::TooLarge { .. })) => self.unfit(id, &error).await,
             // Offline or busy: it stays pending, and goes up again after its wait or with the next session.

@@ -1,7 +1,7 @@
 //! A running `pigeon-bridge`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -62,6 +62,7 @@ impl BridgeSpec {
 #[derive(Debug)]
 pub struct Bridge {
     daemon: Daemon,
+    config: PathBuf,
 }
 
 impl Bridge {
@@ -77,9 +78,9 @@ impl Bridge {
         let config = dir.join("pigeon-bridge.toml");
         write_private(&config, &spec.toml(&dir))?;
         let before = prosody.component_logins();
-        let args = vec!["--config".into(), config.into()];
+        let args = vec!["--config".into(), config.clone().into()];
         let daemon = Daemon::start(place, "pigeon-bridge", binary("pigeon-bridge")?, args, dir.join("log"))?;
-        let mut bridge = Self { daemon };
+        let mut bridge = Self { daemon, config };
         bridge.wait_online(prosody, before)?;
         Ok(bridge)
     }
@@ -109,6 +110,12 @@ impl Bridge {
     /// When it has not ended by the deadline.
     pub fn terminate(&mut self, deadline: impl Into<Deadline>) -> Result<ExitStatus> {
         self.daemon.terminate(deadline)
+    }
+
+    /// Its config file.
+    #[must_use]
+    pub fn config_file(&self) -> &Path {
+        &self.config
     }
 
     /// The daemon, to look at.

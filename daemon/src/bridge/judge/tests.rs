@@ -121,7 +121,13 @@ impl World {
     }
 
     fn judge(&self, bytes: &Bytes) -> Judgement {
-        let judge = Judge { identity: &self.bridge, domain: DOMAIN, hosts: &self.hosts, now_s: self.now_s };
+        let judge = Judge {
+            identity: &self.bridge,
+            domain: DOMAIN,
+            hosts: &self.hosts,
+            plain: true,
+            now_s: self.now_s,
+        };
         judge.judge(bytes.clone(), &self.shelf).unwrap()
     }
 

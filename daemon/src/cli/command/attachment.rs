@@ -86,7 +86,8 @@ pub(super) async fn send(
 ) -> Result<(), CliError> {
     let Attached { file, mut head, path } = attached;
     let SendArgs { to, lifetime, .. } = message;
-    head.message = Some(api::SendRequest { to, text, lifetime_h: lifetime.unwrap_or(0), tag: 0 });
+    head.message =
+        Some(api::SendRequest { to, text, lifetime_h: lifetime.unwrap_or(0), ..api::SendRequest::default() });
     let (chunks, requests) = mpsc::channel(CHUNKS_AHEAD);
     // Where the daemon refuses, the reader's channel closes and it ends.
     let reader = tokio::task::spawn_blocking(move || read(file, head, &chunks));
@@ -251,6 +252,7 @@ mod tests {
             media_type: None,
             lifetime: None,
             lines: false,
+            require_e2e: false,
         }
     }
 

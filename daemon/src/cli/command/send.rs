@@ -42,10 +42,32 @@ pub(super) async fn one(
     text: String,
     out: &mut Out,
 ) -> Result<(), CliError> {
-    let SendArgs { to, lifetime, .. } = message;
-    let request = SendRequest { to, text, lifetime_h: lifetime.unwrap_or(0), tag: 0 };
-    let reply = daemon.answer(About::Contact, daemon.client().send(request)).await?;
+    let SendArgs { to, lifetime, require_e2e, .. } = message;
+    let request = SendRequest { to, text, lifetime_h: lifetime.unwrap_or(0), ..SendRequest::default() };
+    let mut reply = daemon.answer(About::Contact, daemon.client().send(request.clone())).await?;
+    if !reply.bridge_would_read.is_empty() {
+        may_be_read(&request.to, &reply.bridge_would_read, require_e2e)?;
+        let request = SendRequest { bridge_may_read: true, ..request };
+        reply = daemon.answer(About::Contact, daemon.client().send(request)).await?;
+    }
     show(out, &reply, view::messages::sent)
+}
+
+/// Says, before anything is sent, that the bridge will read it; refuses where the user wants no such thing.
+fn may_be_read(to: &str, bridge: &str, require_e2e: bool) -> Result<(), CliError> {
+    if require_e2e {
+        return Err(CliError::Usage {
+            what: format!("there is no card of {to}: the bridge {bridge} would read the message"),
+            help: "import their card (`pigeon card import`), or leave out --require-e2e; nothing was sent"
+                .into(),
+        });
+    }
+    complain(
+        "note",
+        "33",
+        &format!("there is no card of {to}: the bridge {bridge} will be able to read this message"),
+    );
+    Ok(())
 }
 
 /// Sends each line of the standard input. A reply is printed as soon as its message is durable.
@@ -177,6 +199,7 @@ fn read_lines(
             text,
             lifetime_h: message.lifetime.unwrap_or(0),
             tag: number,
+            ..SendRequest::default()
         };
         // Counted first: a message that was submitted is never missing from the count.
         submitted.fetch_add(1, Ordering::SeqCst);

@@ -98,7 +98,8 @@ fn schema(server: &Server) -> String {
     format!(
         "case filelib:is_file({file}) of true -> ok; false -> \
          {{ok, Schema}} = file:read_file({schema}), {{ok, Db}} = sqlite3:open(schema, [{{file, {file}}}]), \
-         sqlite3:sql_exec_script_timeout(Db, Schema, infinity), sqlite3:close(Db) end.",
+         sqlite3:sql_exec_script_timeout(Db, <<\"PRAGMA synchronous=OFF; BEGIN;\", Schema/binary, \"COMMIT;\">>, infinity), \
+         sqlite3:close(Db) end.",
         schema = erlang(SCHEMA),
     )
 }

@@ -21,7 +21,7 @@ pub use spec::{Kind, ServerSpec};
 use state::{Ports, State};
 
 /// From start to accepting on all ports; seconds on a loaded machine with two cores.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_secs(120);
 /// From SIGTERM to the end, before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(15);
 
@@ -40,7 +40,7 @@ impl Server {
     /// Makes CA, config and accounts, starts the server in `place`, and returns once its ports listen.
     ///
     /// # Errors
-    /// When the server, one of its modules or openssl is missing, or it does not come up in a minute.
+    /// When the server, one of its modules or openssl is missing, or it does not come up in two minutes.
     pub fn start(place: impl Into<Place>, spec: ServerSpec) -> Result<Self> {
         let place = place.into();
         let state = State::make(&spec)?;

@@ -201,7 +201,7 @@ pub(super) enum Whom {
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Upload { id: String, bundle: Bytes, reply: oneshot::Sender<Result<(), Closed>> },
+    Upload { to: Option<String>, id: String, bundle: Bytes, reply: oneshot::Sender<Result<(), Closed>> },
     Iq { set: bool, whom: Whom, payload: Element, reply: oneshot::Sender<IqReply> },
     Presence { to: String, kind: Subscription, reply: oneshot::Sender<Result<(), Closed>> },
     TakeArchived { reply: oneshot::Sender<Vec<Archived>> },
@@ -241,6 +241,18 @@ impl ClientHandle {
     /// # Errors
     /// When there is no session, or the bundle is larger than [`BUNDLE_BYTES_MAX`].
     pub async fn upload(&self, bundle: Bytes, id: String) -> Result<(), Closed> {
+        self.send_up(None, bundle, id).await
+    }
+
+    /// The same to one of the addresses that the bridge's card names.
+    ///
+    /// # Errors
+    /// As [`upload`](Self::upload).
+    pub async fn upload_to(&self, address: &str, bundle: Bytes, id: String) -> Result<(), Closed> {
+        self.send_up(Some(address.to_owned()), bundle, id).await
+    }
+
+    async fn send_up(&self, to: Option<String>, bundle: Bytes, id: String) -> Result<(), Closed> {
         if bundle.len() > BUNDLE_BYTES_MAX {
             return Err(Closed::TooLarge { bytes: bundle.len() });
         }
@@ -248,7 +260,7 @@ impl ClientHandle {
             return Err(Closed::Id);
         }
         let (reply, answer) = oneshot::channel();
-        let command = Command::Upload { id, bundle, reply };
+        let command = Command::Upload { to, id, bundle, reply };
         self.commands.send(command).await.map_err(|_| Closed::Ended)?;
         answer.await.map_err(|_| Closed::Ended)?
     }

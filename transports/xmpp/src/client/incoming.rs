@@ -1,6 +1,6 @@
 //! What a received stanza means to a client session. Does no IO.
 
-use jid::BareJid;
+use jid::{BareJid, Jid};
 use minidom::Element;
 
 use crate::ns;
@@ -8,7 +8,7 @@ use crate::stanza::archive::{self, Archived};
 use crate::stanza::error::Condition;
 use crate::stanza::iq::{self, Kind};
 use crate::stanza::people::{self, Mark, Subscription};
-use crate::stanza::{bundle, carbons, disco, error, id, is_from, sender, verdict};
+use crate::stanza::{bundle, carbons, disco, error, id, sender, verdict};
 
 /// The name of our questions to the archive: one is open at a time.
 pub(super) const ARCHIVE_QUERY: &str = "catch-up";
@@ -76,9 +76,15 @@ fn read_iq(stanza: &Element) -> Incoming {
     })
 }
 
+/// Whether a sender is the bridge, one of its instances below its domain, or one of its shards' addresses.
+fn is_of_bridge(from: &Jid, bridge: &BareJid) -> bool {
+    let (from, bridge) = (from.domain().as_str(), bridge.domain().as_str());
+    from.strip_suffix(bridge).is_some_and(|above| above.is_empty() || above.ends_with('.'))
+}
+
 fn read_message(stanza: &Element, account: &BareJid, bridge: &BareJid) -> Incoming {
     let Some(message) = carbons::unwrap(stanza, account) else { return Incoming::Nothing };
-    let from_bridge = is_from(message, bridge);
+    let from_bridge = sender(message).is_some_and(|from| is_of_bridge(&from, bridge));
     if message.attr("type") == Some("error") {
         if !from_bridge {
             return Incoming::Nothing;
@@ -166,6 +172,21 @@ mod tests {
         };
         assert_eq!(returned("bridge.example.org"), expected);
         assert_eq!(returned("newman@example.org"), Incoming::Nothing);
+    }
+
+    #[test]
+    fn the_bridge_speaks_from_its_domain_its_instances_and_its_shards() {
+        let bridge = BareJid::new("bridge.example.org").unwrap();
+        let from = |jid: &str| is_of_bridge(&Jid::new(jid).unwrap(), &bridge);
+        for good in
+            ["bridge.example.org", "BRIDGE.example.org/x", "b1.bridge.example.org", "f@bridge.example.org"]
+        {
+            assert!(from(good), "{good}");
+        }
+        for bad in ["bridge.example.org.evil", "evilbridge.example.org", "newman@example.org", "example.org"]
+        {
+            assert!(!from(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -164,8 +164,9 @@ impl Driver {
             Some(Command::Upload { reply, .. }) if full => drop(reply.send(Err(Closed::Busy))),
             Some(Command::Iq { reply, .. }) if full => drop(reply.send(Err(IqError::Busy))),
             Some(Command::Presence { reply, .. }) if full => drop(reply.send(Err(Closed::Busy))),
-            Some(Command::Upload { id, bundle, reply }) => {
-                let message = bundle::upload(&self.account.config.bridge, &id, &bundle);
+            Some(Command::Upload { to, id, bundle, reply }) => {
+                let to = to.as_deref().unwrap_or(&self.account.config.bridge);
+                let message = bundle::upload(to, &id, &bundle);
                 let _ = reply.send(self.send_fitting(wire, &message));
             }
             Some(Command::Iq { set, whom, payload, reply }) => {
