@@ -91,6 +91,7 @@ impl Core {
                 session.retry_ms = None;
                 session.retries = session.retries.saturating_add(1);
                 session.spray_closed = false;
+                session.refused.clear();
                 session.scan = Scan::From(None);
                 let again = std::mem::take(&mut session.declined_direct);
                 session.direct.extend(again);

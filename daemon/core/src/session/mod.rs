@@ -111,6 +111,8 @@ pub(crate) struct Session {
     quality_refusals: u32,
     /// Pulled, and declined for reasons that pass.
     declined_direct: VecDeque<BundleId>,
+    /// Offered with copies, and declined for such reasons.
+    refused: BTreeSet<BundleId>,
     /// When what was declined for such reasons is offered again.
     retry_ms: Option<u64>,
     retries: u32,
@@ -154,6 +156,7 @@ impl Session {
             spray_closed: false,
             quality_refusals: 0,
             declined_direct: VecDeque::new(),
+            refused: BTreeSet::new(),
             retry_ms: None,
             retries: 0,
             incoming: BTreeMap::new(),

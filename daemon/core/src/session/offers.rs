@@ -63,6 +63,7 @@ impl Session {
     pub(super) fn has(&self, id: &BundleId) -> bool {
         self.outgoing.contains_key(id)
             || self.incoming.contains_key(id)
+            || self.refused.contains(id)
             || self.peer_has.contains(&self.keys.id(id))
     }
 }
@@ -246,12 +247,18 @@ impl Core {
             | DeclineReason::StorageFailed => {
                 if outgoing.copies > 0 {
                     session.retry_later(cx.now.mono_ms);
-                    session.spray_closed |= reason != DeclineReason::StorageFailed;
+                    session.spray_closed |=
+                        reason != DeclineReason::StorageFailed || session.refused.len() >= CANDIDATES_MAX;
+                    session.refused.insert(id);
                 } else {
                     session.put_off(cx.now.mono_ms, id);
                 }
             }
-            DeclineReason::SizeOrLifetime | DeclineReason::Expired | DeclineReason::QualityTooLow => {}
+            // It will not change its mind. Without this two such peers would be offered it in turn without end.
+            DeclineReason::SizeOrLifetime | DeclineReason::Expired => {
+                session.peer_has.insert(mac);
+            }
+            DeclineReason::QualityTooLow => {}
         }
         if outgoing.copies > 0 {
             self.renew(id, Some(link));

@@ -234,6 +234,24 @@ fn a_node_is_not_met_again_for_nothing() {
     assert!(ups <= 4 + 2 * SESSIONS_MAX as usize, "{ups} sessions at both nodes");
 }
 
+/// Each refusal frees the copies for the other link; neither is asked again at once.
+#[test]
+fn two_that_refuse_are_not_asked_in_turn_for_ever() {
+    for reason in [DeclineReason::Expired, DeclineReason::SizeOrLifetime, DeclineReason::StorageFailed] {
+        let mut world = World::new(3);
+        world.hook = Box::new(move |_, frame| {
+            if let Frame::Accept(accept) = frame {
+                *frame = Frame::Decline { bundle: accept.bundle, reason };
+            }
+            true
+        });
+        world.link(0, 1);
+        world.link(0, 2);
+        world.submit(0, 0, 0);
+        assert!(world.sent(0, |frame| matches!(frame, Frame::Offer(_))) <= 4, "{reason:?}");
+    }
+}
+
 /// Silence counts from the question, not from the last word of a talk that had ended.
 #[test]
 fn an_old_link_is_not_given_up_for_a_new_question() {
