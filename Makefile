@@ -47,8 +47,14 @@ bench: bench-bundle bench-store bench-core
 bench-bundle:
 	$(CARGO) bench --locked -p pigeon-bundle --bench cost
 
+# Where the store's figures are taken: must be a real disk. A million bundles want some 4 GiB there.
+BENCH_DIR ?= target/bench-store
+BENCH_MILLION ?= 1000000
 bench-store:
-	$(CARGO) bench --locked -p pigeon-store --bench store
+	$(CARGO) build --locked --release --manifest-path daemon/store/benches/peers/Cargo.toml --target-dir target/peers
+	@mkdir -p $(BENCH_DIR)
+	$(CARGO) bench --locked -p pigeon-store --bench store -- --dir $(abspath $(BENCH_DIR)) \
+		--million $(BENCH_MILLION) --peers $(abspath target/peers/release/peers)
 
 bench-core:
 	$(CARGO) bench --locked -p pigeon-core --bench scale

@@ -238,10 +238,19 @@ pub enum PickupWhom {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreLimits {
-    /// Sled's page cache, bytes.
+    /// Memory for the index and what is not in it yet, bytes.
     pub cache_bytes: u64,
     /// Bytes of bundles that may be kept.
     pub quota_bytes: u64,
+    /// Bytes that the store's files may take on the disk; 0 for no limit of their own.
+    pub disk_bytes: u64,
+}
+
+impl StoreLimits {
+    /// [`StoreLimits::disk_bytes`] as the store wants it.
+    pub fn disk_bytes_max(&self) -> u64 {
+        if self.disk_bytes == 0 { u64::MAX } else { self.disk_bytes }
+    }
 }
 
 /// How long messages are kept.
@@ -409,7 +418,7 @@ impl Default for Pickup {
 
 impl Default for StoreLimits {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, quota_bytes: 1 << 30 }
+        Self { cache_bytes: 16 << 20, quota_bytes: 1 << 30, disk_bytes: 0 }
     }
 }
 

@@ -274,7 +274,8 @@ pub(crate) fn store_options(config: &Config) -> StoreOptions {
     StoreOptions {
         cache_bytes: config.store.cache_bytes,
         quota_bytes: quota_bytes.saturating_add(records),
-        ..StoreOptions::default()
+        disk_bytes_max: config.store.disk_bytes_max(),
+        ..StoreOptions::DEFAULT
     }
 }
 

@@ -112,7 +112,11 @@ impl Keeper {
         if self.live.beside(|parts| parts.recent.bytes() >= self.recent_bytes || parts.merging.is_some()) {
             checkpoint(&self.live)?;
         }
-        while wasteful(&self.live, self.disk_bytes_max) && !self.bell.is_stopping() {
+        // Once around at most: what is still wasteful then is for the next round.
+        for _ in 0..self.live.log.segments().len() {
+            if !wasteful(&self.live, self.disk_bytes_max) || self.bell.is_stopping() {
+                break;
+            }
             if !clean::oldest(&self.live, &self.queue)? {
                 break;
             }
@@ -137,6 +141,7 @@ impl Keeper {
 pub(crate) fn wasteful(live: &Live, disk_bytes_max: u64) -> bool {
     let total = live.log.total();
     let waste = total.length.saturating_sub(total.live);
-    let spare = if total.length > disk_bytes_max / 2 { total.live / 4 } else { total.live };
+    // Cleaning needs some room itself, so it works harder before the disk's share is used up.
+    let spare = if live.disk_bytes() > disk_bytes_max / 4 * 3 { total.live / 4 } else { total.live };
     waste > spare.max(live.log.segment_bytes)
 }

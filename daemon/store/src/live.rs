@@ -106,6 +106,15 @@ impl Live {
         }
     }
 
+    /// Bytes of the log and of the index's file.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        let index = self.beside(|parts| {
+            let file = parts.engine.as_ref().ok()?.log().metadata().ok()?;
+            Some(file.len())
+        });
+        self.log.total().length + index.unwrap_or_default()
+    }
+
     /// Makes writes that are durable visible.
     pub(crate) fn apply(&self, applied: Applied) {
         for (key, former) in &applied.formers {

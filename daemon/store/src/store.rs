@@ -157,6 +157,7 @@ impl Store {
             appender,
             bell,
             keeper: Some(keeper),
+            over_disk: None,
             fatal: None,
         };
         let thread = thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(queue));

@@ -1,9 +1,15 @@
 //! Where the newest value of a key is: beside the key, or in the log.
 
-use crate::layout::is_index;
+use crate::layout::{ENTRY, TOMBSTONE, is_index};
+use crate::log::group::RECORD_HEAD;
 
 /// A value up to this length is kept in the index as well as in the log.
 pub(crate) const HERE_MAX: usize = 512;
+
+/// Bytes in the log of the keys by tag, commitment and expiry of an entry.
+const ENTRY_DERIVED: usize = 3 * RECORD_HEAD + 49 + 65 + 41;
+/// Bytes in the log of the key by expiry of a tombstone.
+const TOMBSTONE_DERIVED: usize = RECORD_HEAD + 41;
 
 /// The newest value of a key, as memory and the index have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,9 +65,15 @@ impl Stored {
         }
     }
 
-    /// What it keeps alive in its segment, in bytes: nothing for keys that follow from others.
+    /// What it keeps alive in its segment, in bytes, with the keys that follow from it: those themselves keep nothing.
     pub(crate) fn weight(&self, key: &[u8]) -> u64 {
-        if is_index(key) { 0 } else { u64::try_from(key.len() + self.length()).unwrap_or(u64::MAX) }
+        let derived = match key.first() {
+            _ if is_index(key) => return 0,
+            Some(&ENTRY) => ENTRY_DERIVED,
+            Some(&TOMBSTONE) => TOMBSTONE_DERIVED,
+            _ => 0,
+        };
+        u64::try_from(RECORD_HEAD + key.len() + self.length() + derived).unwrap_or(u64::MAX)
     }
 
     /// Appends the form that the index has.

@@ -75,6 +75,8 @@ pub(crate) struct Writer {
     pub(crate) appender: Appender,
     pub(crate) bell: Arc<Bell>,
     pub(crate) keeper: Option<JoinHandle<()>>,
+    /// What is on the disk, while that is more than it may be.
+    pub(crate) over_disk: Option<u64>,
     /// A sync failed: no more writes.
     pub(crate) fatal: Option<StoreError>,
 }
@@ -130,7 +132,7 @@ impl Writer {
     /// Lets the keeper know when there is something to do.
     fn ring(&self) {
         let much = self.live.beside(|parts| parts.recent.bytes() >= self.recent_bytes);
-        if much || wasteful(&self.live, self.disk_bytes_max) {
+        if much || self.over_disk.is_some() || wasteful(&self.live, self.disk_bytes_max) {
             self.bell.ring();
         }
     }
@@ -141,6 +143,7 @@ impl Writer {
             return Err(error.clone());
         }
         let mut room = Room::Enough;
+        self.over_disk = Some(self.live.disk_bytes()).filter(|bytes| *bytes > self.disk_bytes_max);
         let (recent, merging) = self.live.beside(|parts| (parts.recent.bytes(), parts.merging.is_some()));
         if recent >= self.recent_bytes && merging && self.bell.wait_for_round().is_err() {
             let much = recent >= self.recent_bytes * STUCK_TIMES;
@@ -214,6 +217,9 @@ impl Writer {
             Err(PlanError::Read(error)) => return Err(self.live.unreadable("record", error)),
         }
         let grows = draft.counters.live_bytes() > draft.counters_before().live_bytes();
+        if let Some(wanted) = self.over_disk.filter(|_| grows) {
+            return Err(StoreError::QuotaExceeded { wanted, quota: self.disk_bytes_max });
+        }
         if room == Room::None || (grows && room == Room::RemovalsOnly) {
             return Err(StoreError::DiskFull { dir: self.live.dir().to_path_buf() });
         }

@@ -23,7 +23,8 @@ const SEGMENT_MAGIC: [u8; 8] = *b"CPseg002";
 const MAGIC: [u8; 4] = *b"CPg2";
 /// Bytes before a group's records.
 pub(crate) const GROUP_HEAD: usize = 32;
-const RECORD_HEAD: usize = 7;
+/// Bytes of a record before its key.
+pub(crate) const RECORD_HEAD: usize = 7;
 const CLOSED: u32 = 1;
 
 /// The value that a write gives its key; `None` removes the key.
