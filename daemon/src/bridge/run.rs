@@ -190,7 +190,6 @@ async fn open_ledger(config: &Config) -> Result<Ledger, BridgeError> {
     let options = StoreOptions {
         cache_bytes: config.store.cache_bytes,
         quota_bytes: config.store.quota_bytes,
-        disk_bytes_max: config.store.disk_bytes_max(),
         ..StoreOptions::DEFAULT
     };
     let pick_up = config.pick_up;
