@@ -159,7 +159,7 @@ fn delete(dir: &Path, count: usize) {
 
 async fn delete_all(store: &Store) {
     loop {
-        let page = store.page(None, 16 * IN_FLIGHT).unwrap();
+        let page = store.page(None, 8 * IN_FLIGHT).unwrap();
         if page.is_empty() {
             return;
         }
