@@ -76,15 +76,25 @@ fuzz:
 	@sh tests/fuzz/run.sh $(FUZZ_TIME) $(FUZZ_JOBS) $(FUZZ_TARGET)
 
 # Bluetooth: nodes on a real BlueZ in a guest with virtual controllers (tests/rig/ble), root once.
-.PHONY: demo-ble rig-ble
+.PHONY: demo-ble rig-ble soak-ble bench-ble
 help: help-ble
 .PHONY: help-ble
 help-ble:
 	@echo "make demo-ble      two nodes with nothing but Bluetooth between them, on a real BlueZ in a guest (seconds after the build)"
+	@echo "make bench-ble     Bluetooth in that guest: from meeting to the first stored bundle, goodput against bare writes"
+	@echo "make soak-ble      1,000 contacts, then 30 minutes of arrivals and departures (PIGEON_BLE_CONTACTS, PIGEON_BLE_MINUTES)"
 
 demo-ble: setup-demo rig-ble
 	$(CARGO) build --locked --bins --examples
 	@BREAK="$(BREAK)" tests/rig/ble/run.sh -t 180 -n 2 ./target/debug/examples/ble
+
+soak-ble: rig-ble
+	$(CARGO) build --locked --bins
+	$(CARGO) test --locked --test ble -- --ignored --nocapture --exact soak_on_bluez
+
+bench-ble: rig-ble
+	$(CARGO) test --locked --release -p pigeon-ble --lib -- --ignored --nocapture --exact tests::rig::bench_on_bluez
+	$(CARGO) test --locked --test ble -- --ignored --nocapture --exact bench_on_bluez
 
 # Built once, some minutes; without root a rig that was built before is used.
 rig-ble: setup-test

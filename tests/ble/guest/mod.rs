@@ -1,6 +1,10 @@
 //! What runs in the guest.
 
+pub(crate) mod contacts;
+mod dense;
 mod messages;
+mod soak;
+mod trouble;
 
 use std::path::Path;
 

@@ -25,13 +25,14 @@ pub struct Guest {
     pub limit: Duration,
 }
 
-/// Runs this program's ignored tests whose names contain `filter` in a guest, and fails if they do. Skipped, loudly,
-/// without root. `root` is the workspace's folder.
+/// Runs this program's ignored tests that `filter` chooses (arguments of the test runner) in a guest, and fails if they
+/// do. Skipped, loudly, without root. `root` is the workspace's folder.
 ///
 /// # Panics
 /// When a test fails in the guest, or the guest cannot be built.
-pub fn run(root: &Path, guest: Guest, filter: &str) {
-    if !may_run(&format!("{filter} on BlueZ")) {
+pub fn run(root: &Path, guest: Guest, filter: &[&str]) {
+    let shown = filter.join(" ");
+    if !may_run(&format!("{shown} on BlueZ")) {
         return;
     }
     let rig = root.join("tests/rig/ble");
@@ -41,12 +42,10 @@ pub fn run(root: &Path, guest: Guest, filter: &str) {
     let status = Command::new(rig.join("run.sh"))
         .args(["-t", &guest.limit.as_secs().to_string(), "-n", &guest.controllers.to_string()])
         .arg(program)
-        .args(["--ignored", "--test-threads=1", "--nocapture", filter])
+        .args(["--ignored", "--test-threads=1", "--nocapture"])
+        .args(filter)
         .status();
-    assert!(
-        status.as_ref().is_ok_and(std::process::ExitStatus::success),
-        "{filter} in the guest: {status:?}"
-    );
+    assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "{shown} in the guest: {status:?}");
 }
 
 /// Whether this program runs in the guest.
@@ -84,20 +83,42 @@ impl Air {
         fs::rename(&fresh, &file).map_err(HarnessError::file("write", &file))
     }
 
-    /// Kills `bluetoothd`, which comes back by itself after a second.
+    /// Blocks an adapter by rfkill, or lets it on again. BlueZ switches it on by itself then.
     ///
     /// # Errors
-    /// When it does not run.
-    pub fn kill_bluetoothd(&self) -> Result<()> {
-        kill("bluetoothd")
+    /// When the kernel has no switch for it.
+    pub fn set_blocked(&self, adapter: u8, blocked: bool) -> Result<()> {
+        let class = Path::new("/sys/class/rfkill");
+        let name = format!("hci{adapter}\n");
+        let switches = fs::read_dir(class).map_err(HarnessError::file("read", class))?;
+        let found = switches
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|switch| fs::read_to_string(switch.join("name")).is_ok_and(|text| text == name));
+        let Some(switch) = found else {
+            return Err(HarnessError::Output {
+                what: "the rfkill switches".to_owned(),
+                detail: format!("none of {name}"),
+            });
+        };
+        let soft = switch.join("soft");
+        fs::write(&soft, if blocked { "1" } else { "0" }).map_err(HarnessError::file("write", &soft))
     }
 
-    /// All adapters vanish, as if they were pulled out, and come back after a second.
+    /// Kills `bluetoothd`, or starts it again.
     ///
     /// # Errors
-    /// When they are not there.
-    pub fn pull_adapters(&self) -> Result<()> {
-        kill("emulator")
+    /// When it does not run, or the guest's control file cannot be written.
+    pub fn set_bluetoothd(&self, runs: bool) -> Result<()> {
+        set_running("bluetoothd", runs)
+    }
+
+    /// Pulls all adapters out, or puts them in again.
+    ///
+    /// # Errors
+    /// As [`Air::set_bluetoothd`].
+    pub fn set_adapters(&self, there: bool) -> Result<()> {
+        set_running("emulator", there)
     }
 }
 
@@ -105,11 +126,23 @@ impl Drop for Air {
     fn drop(&mut self) {
         // The next test begins in range; the guest itself ends with the last one.
         let _ = self.set_apart(&[]);
+        for name in ["bluetoothd", "emulator"] {
+            let _ = fs::remove_file(control(&format!("{name}.stay-down")));
+        }
     }
 }
 
 fn control(name: &str) -> PathBuf {
     Path::new(CONTROL).join(name)
+}
+
+fn set_running(name: &str, runs: bool) -> Result<()> {
+    let stay_down = control(&format!("{name}.stay-down"));
+    if runs {
+        return fs::remove_file(&stay_down).map_err(HarnessError::file("remove", &stay_down));
+    }
+    fs::write(&stay_down, "").map_err(HarnessError::file("write", &stay_down))?;
+    kill(name)
 }
 
 fn kill(name: &str) -> Result<()> {

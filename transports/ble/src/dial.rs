@@ -111,15 +111,17 @@ async fn connect_gatt(
     peer.connect().await?;
     let needed = CancellationToken::new();
     let alive = needed.clone().drop_guard();
-    let (shared_too, peer_too) = (Arc::clone(shared), peer.clone());
+    let (shared_too, station_too, peer_too) = (Arc::clone(shared), Arc::clone(station), peer.clone());
     shared.tasks.spawn(async move {
         needed.cancelled().await;
         // Disconnecting is for the whole device: another link to it may be there.
         if !shared_too.sightings.has_link_to(address) {
             let _gone = timeout(LEAVE_TIMEOUT, peer_too.disconnect()).await;
+            // BlueZ would use the handles it remembers, and a peer that was started again has others.
+            leave(&shared_too, &station_too, address).await;
         }
     });
-    gatt_client::open(peer, alive).await
+    gatt_client::open(peer, station.remote(address)?, alive).await
 }
 
 /// After a failure: no half-open connection, and nothing remembered of it.
@@ -181,7 +183,7 @@ pub(crate) async fn raw_link(
         own_token,
         peer_token,
     };
-    let shared = Arc::clone(shared);
+    let (shared, meter) = (Arc::clone(shared), Arc::clone(&driver.meter));
     shared.clone().tasks.spawn(async move {
         let renames = async {
             while renamed.changed().await.is_ok() {
@@ -190,9 +192,9 @@ pub(crate) async fn raw_link(
             std::future::pending::<()>().await;
         };
         let broken = tokio::select! { broken = driver.run() => broken, () = renames => None };
-        if let Some(broken) = broken {
-            tracing::debug!(%address, %broken, "link broke");
-        }
+        let (quality, sent) = (meter.read(), meter.sent());
+        let why = broken.map_or_else(|| "closed".to_owned(), |broken| broken.to_string());
+        tracing::debug!(%address, why, sent, received = quality.bytes_in, "link over");
         let own = *shared.token.borrow();
         if let Some(event) = shared.sightings.link_down(number, own) {
             shared.tell(event).await;

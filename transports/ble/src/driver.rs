@@ -301,6 +301,7 @@ impl Carrying {
             Piece::Data(data) => {
                 self.out.waiting.advance(data.len());
                 self.out.sent += data.len() as u64;
+                self.meter.count_sent(data.len());
             }
             Piece::Ack(_) => {
                 self.inc.told = self.inc.taken;

@@ -13,10 +13,14 @@ const PATTERN: &str = "Noise_NN_25519_ChaChaPoly_SHA256";
 const PROLOGUE: &[u8] = b"CarrierPigeon BLE 1";
 /// Bytes that sealing adds.
 pub(crate) const TAG: usize = 16;
-/// The largest handshake message: a public key, the payload, a tag.
-const HANDSHAKE_MAX: usize = 32 + PAYLOAD + TAG;
 /// The advertising token of whoever sends it.
 const PAYLOAD: usize = 4;
+/// The first handshake message: a public key and the payload.
+const FIRST: usize = 32 + PAYLOAD;
+/// The second is sealed.
+const SECOND: usize = FIRST + TAG;
+/// Pieces of others that a shared bearer may bring before a handshake message.
+const FOREIGN_MAX: usize = 64;
 /// The smallest pieces a link can live with: the handshake's second message in one.
 pub(crate) const PIECE_MIN: usize = 64;
 
@@ -33,8 +37,8 @@ pub(crate) enum NoiseError {
     #[error(transparent)]
     Piece(#[from] PieceError),
     /// Not what the handshake says.
-    #[error("a handshake payload of {0} bytes: the peer speaks another version")]
-    Payload(usize),
+    #[error("{0} bytes are no handshake message: the peer speaks another version, or is none of ours")]
+    Size(usize),
 }
 
 /// A keyed link.
@@ -54,12 +58,12 @@ pub(crate) async fn handshake(bearer: &mut Bearer, role: Role, own: Token) -> Re
         Role::Dialler => {
             let mut state = builder.build_initiator()?;
             send(bearer, &mut state, own).await?;
-            let peer = receive(bearer, &mut state).await?;
+            let peer = receive(bearer, &mut state, SECOND).await?;
             (state, peer)
         }
         Role::Listener => {
             let mut state = builder.build_responder()?;
-            let peer = receive(bearer, &mut state).await?;
+            let peer = receive(bearer, &mut state, FIRST).await?;
             send(bearer, &mut state, own).await?;
             (state, peer)
         }
@@ -73,21 +77,29 @@ pub(crate) async fn handshake(bearer: &mut Bearer, role: Role, own: Token) -> Re
 }
 
 async fn send(bearer: &Bearer, state: &mut HandshakeState, own: Token) -> Result<(), NoiseError> {
-    let mut message = [0; HANDSHAKE_MAX];
+    let mut message = [0; SECOND];
     let size = state.write_message(&own.0, &mut message)?;
     let message = Bytes::copy_from_slice(message.get(..size).unwrap_or_default());
     bearer.tx.send(message).await.map_err(|_| NoiseError::Closed)
 }
 
-async fn receive(bearer: &mut Bearer, state: &mut HandshakeState) -> Result<Token, NoiseError> {
-    let message = bearer.rx.recv().await.ok_or(NoiseError::Closed)?;
-    if message.len() > HANDSHAKE_MAX {
-        return Err(NoiseError::Payload(message.len()));
-    }
-    let mut payload = [0; HANDSHAKE_MAX];
+async fn receive(bearer: &mut Bearer, state: &mut HandshakeState, size: usize) -> Result<Token, NoiseError> {
+    let mut foreign = 0;
+    let message = loop {
+        let message = bearer.rx.recv().await.ok_or(NoiseError::Closed)?;
+        if message.len() == size {
+            break message;
+        }
+        // What a former link of the same client had under way may still come.
+        foreign += 1;
+        if !bearer.shared || foreign > FOREIGN_MAX {
+            return Err(NoiseError::Size(message.len()));
+        }
+    };
+    let mut payload = [0; SECOND];
     let size = state.read_message(&message, &mut payload)?;
     let token = payload.get(..size).and_then(|payload| payload.try_into().ok());
-    Ok(Token(token.ok_or(NoiseError::Payload(size))?))
+    Ok(Token(token.ok_or(NoiseError::Size(size))?))
 }
 
 /// Seals pieces for the peer and opens those from it. Both count: a lost, repeated or reordered piece does not open.

@@ -21,6 +21,7 @@ pub(crate) struct Meter {
     rssi: AtomicI32,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    sent: AtomicU64,
     rate: AtomicU64,
 }
 
@@ -30,7 +31,8 @@ const UNKNOWN: i32 = i32::MIN;
 impl Meter {
     pub(crate) fn new(rssi: Option<i16>) -> Self {
         let rssi = AtomicI32::new(rssi.map_or(UNKNOWN, i32::from));
-        Self { rssi, bytes_in: AtomicU64::new(0), bytes_out: AtomicU64::new(0), rate: AtomicU64::new(0) }
+        let [bytes_in, bytes_out, sent, rate] = [const { AtomicU64::new(0) }; 4];
+        Self { rssi, bytes_in, bytes_out, sent, rate }
     }
 
     pub(crate) fn heard(&self, rssi: i16) {
@@ -43,6 +45,15 @@ impl Meter {
 
     pub(crate) fn count_out(&self, bytes: usize) {
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes of frames sent, acknowledged or not.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Both directions so far.

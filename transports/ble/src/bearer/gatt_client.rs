@@ -1,10 +1,13 @@
 //! GATT as a bearer, from the client's side: pieces are written without response, and come as notifications.
+//!
+//! Notifications are read from the descriptor that BlueZ gives for them (bluer): those that btleplug takes from D-Bus
+//! signals get lost when two come at once, which showed as a piece that did not open.
 
 use std::time::Duration;
 
+use bluer::gatt::CharacteristicReader;
 use btleplug::api::{Characteristic, Peripheral as _, WriteType};
 use btleplug::platform::Peripheral;
-use futures::StreamExt as _;
 use tokio::time::timeout;
 use tokio_util::sync::DropGuard;
 
@@ -18,8 +21,6 @@ pub(crate) const PIECE_MAX: usize = 509;
 const ATT_OVERHEAD: usize = 3;
 /// What a service that is there may take to say so.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is left to do on a link that ends must not take for ever.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The version of this protocol that INFO must list.
 pub(crate) const VERSION: u8 = 1;
 
@@ -29,6 +30,9 @@ pub(crate) enum GattError {
     /// BlueZ or the peer refuse.
     #[error(transparent)]
     Bluetooth(#[from] btleplug::Error),
+    /// The same, said by another way.
+    #[error(transparent)]
+    Notifications(#[from] bluer::Error),
     /// The service is not there.
     #[error("the peer does not serve our characteristics")]
     Absent,
@@ -43,28 +47,35 @@ pub(crate) enum GattError {
     Timeout,
 }
 
-/// Makes a bearer of a connected peer. `alive` is dropped when the connection is no longer needed by it.
-pub(crate) async fn open(peer: Peripheral, alive: DropGuard) -> Result<Bearer, GattError> {
-    let (rx, tx) = timeout(RESOLVE_TIMEOUT, resolve(&peer)).await.map_err(|_| GattError::Timeout)??;
+/// Makes a bearer of a connected peer; `remote` is the same device. `alive` is dropped when the connection is no longer
+/// needed by it.
+pub(crate) async fn open(
+    peer: Peripheral,
+    remote: bluer::Device,
+    alive: DropGuard,
+) -> Result<Bearer, GattError> {
+    let rx = timeout(RESOLVE_TIMEOUT, resolve(&peer)).await.map_err(|_| GattError::Timeout)??;
     let piece_max = usize::from(peer.mtu()).saturating_sub(ATT_OVERHEAD).min(PIECE_MAX);
     if piece_max < PIECE_MIN {
         return Err(GattError::Mtu(peer.mtu()));
     }
-    let mut notifications = peer.notifications().await?;
-    peer.subscribe(&tx).await?;
+    let notifications = notifications(&remote).await?;
     let (front, Backend { mut from, to, end: _ }) = bearer(piece_max, false);
-    let writer = peer.clone();
     let writing = async move {
         while let Some(piece) = from.recv().await {
-            if let Err(error) = writer.write(&rx, &piece, WriteType::WithoutResponse).await {
+            if let Err(error) = peer.write(&rx, &piece, WriteType::WithoutResponse).await {
                 tracing::debug!(%error, "GATT write failed");
                 return;
             }
         }
     };
     let reading = async move {
-        while let Some(value) = notifications.next().await {
-            if value.uuid == TX && to.send(value.value.into()).await.is_err() {
+        while let Ok(piece) = notifications.recv().await {
+            // BlueZ ends the stream with an empty value when the connection is gone.
+            if piece.is_empty() {
+                return;
+            }
+            if to.send(piece.into()).await.is_err() {
                 // The bearer is dropped: what it had queued is still written.
                 std::future::pending::<()>().await;
             }
@@ -74,16 +85,26 @@ pub(crate) async fn open(peer: Peripheral, alive: DropGuard) -> Result<Bearer, G
         tokio::select! {
             () = writing => {}
             () = reading => {}
-            () = disconnected(&peer) => {}
         }
-        let _gone = timeout(LEAVE_TIMEOUT, peer.unsubscribe(&tx)).await;
         drop(alive);
     });
     Ok(front)
 }
 
-/// Our two channels, once BlueZ knows the peer's services and the peer speaks our version.
-async fn resolve(peer: &Peripheral) -> Result<(Characteristic, Characteristic), GattError> {
+/// Subscribes to the peer's pieces.
+async fn notifications(remote: &bluer::Device) -> Result<CharacteristicReader, GattError> {
+    for service in remote.services().await? {
+        for characteristic in service.characteristics().await? {
+            if characteristic.uuid().await? == TX {
+                return Ok(characteristic.notify_io().await?);
+            }
+        }
+    }
+    Err(GattError::Absent)
+}
+
+/// Where to write, once BlueZ knows the peer's services and the peer speaks our version.
+async fn resolve(peer: &Peripheral) -> Result<Characteristic, GattError> {
     /// `connect` returns when services are resolved, and sometimes a little earlier.
     const AGAIN: Duration = Duration::from_millis(100);
     let find = |uuid| {
@@ -92,24 +113,13 @@ async fn resolve(peer: &Peripheral) -> Result<(Characteristic, Characteristic), 
     };
     loop {
         peer.discover_services().await?;
-        if let (Some(info), Some(rx), Some(tx)) = (find(INFO), find(RX), find(TX)) {
+        if let (Some(info), Some(rx)) = (find(INFO), find(RX)) {
             let versions = peer.read(&info).await?;
-            return if versions.contains(&VERSION) { Ok((rx, tx)) } else { Err(GattError::Version) };
+            return if versions.contains(&VERSION) { Ok(rx) } else { Err(GattError::Version) };
         }
         if !peer.is_connected().await? {
             return Err(GattError::Absent);
         }
         tokio::time::sleep(AGAIN).await;
-    }
-}
-
-/// BlueZ ends no notification stream when the connection goes: it is asked.
-async fn disconnected(peer: &Peripheral) {
-    const ASK: Duration = Duration::from_secs(1);
-    loop {
-        tokio::time::sleep(ASK).await;
-        if !peer.is_connected().await.unwrap_or(false) {
-            return;
-        }
     }
 }

@@ -101,6 +101,11 @@ impl Station {
         scan::find(&self.central, address).await
     }
 
+    /// bluer's view of the same device.
+    pub(crate) fn remote(&self, address: Address) -> bluer::Result<bluer::Device> {
+        self.adapter.device(address)
+    }
+
     /// Has BlueZ forget a device that could not be reached: what it remembers may be why.
     pub(crate) async fn forget(&self, address: Address) {
         if let Err(error) = self.adapter.remove_device(address).await {

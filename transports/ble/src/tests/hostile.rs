@@ -1,6 +1,7 @@
 //! Peers that break rules, and links that break.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use pigeon_bundle::BundleId;
 use pigeon_link::contract::step;
 use pigeon_link::{HandshakeError, RawLink, Role, authenticate};
 use rand_chacha::ChaCha8Rng;
@@ -191,4 +192,75 @@ async fn a_stalled_reader_holds_up_its_own_peer_only() {
     };
     tokio::select! { () = fill => unreachable!(), ((), ()) = async { tokio::join!(back, read) } => {} }
     assert!(listener.rx.try_recv().is_ok());
+}
+
+/// A link that is cut after any piece, from the first of the handshake to the last acknowledgement: both ends notice,
+/// and what arrived is a beginning of what was sent.
+#[tokio::test]
+async fn a_cut_after_any_piece_is_noticed_by_both() {
+    const FRAMES: u8 = 8;
+    let mut cut_after = 0;
+    let whole = loop {
+        let (a, b) = pair(512);
+        let (a, b) = (counted(a, cut_after), b);
+        let (shared_a, shared_b) = (shared(1), shared(2));
+        let (node_a, node_b) = (node(1), node(2));
+        let send = async {
+            let raw = raw_link(&shared_a, a, Role::Dialler, at(2), None).await.ok()?;
+            let link = authenticate(raw, &node_a, pigeon_link::contract::hello(true)).await.ok()?;
+            for number in 0..FRAMES {
+                let data = vec![number; 300].into();
+                let segment = pigeon_proto::Frame::Segment { bundle: BundleId([1; 32]), offset: 0, data };
+                link.send(segment).await.ok()?;
+            }
+            let closed = link.closed();
+            drop(link);
+            closed.cancelled().await;
+            Some(())
+        };
+        let receive = async {
+            let Ok(raw) = raw_link(&shared_b, b, Role::Listener, at(1), None).await else { return 0 };
+            let hello = pigeon_link::contract::hello(true);
+            let Ok(mut link) = authenticate(raw, &node_b, hello).await else { return 0 };
+            let mut arrived = 0;
+            while let Ok(Some(pigeon_proto::Frame::Segment { data, .. })) = link.recv().await {
+                assert_eq!(data[..], [arrived; 300], "in order, after {cut_after} pieces");
+                arrived += 1;
+            }
+            arrived
+        };
+        let both = async { tokio::join!(send, receive) };
+        let (_, arrived) = step("both ends are done", both).await;
+        if arrived == FRAMES {
+            break cut_after;
+        }
+        cut_after += 1;
+    };
+    assert!(whole >= 6, "handshake, Hello, Auth and {FRAMES} frames in {whole} pieces");
+}
+
+/// A bearer that is gone after so many pieces have been sent over it.
+fn counted(inner: Bearer, pieces: usize) -> Bearer {
+    let (front, Backend { mut from, to, end: _ }) = bearer(inner.piece_max, false);
+    let Bearer { tx, mut rx, _end, .. } = inner;
+    tokio::spawn(async move {
+        let _alive = _end;
+        let mut left = pieces;
+        loop {
+            tokio::select! {
+                piece = from.recv() => {
+                    let Some(piece) = piece else { return };
+                    if left == 0 || tx.send(piece).await.is_err() {
+                        return;
+                    }
+                    left -= 1;
+                }
+                piece = rx.recv() => {
+                    let Some(piece) = piece else { return };
+                    let _ended = to.send(piece).await;
+                }
+            }
+        }
+    });
+    front
 }

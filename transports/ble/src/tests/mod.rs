@@ -1,5 +1,5 @@
 //! Links over a bearer within the process: everything above the radio.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::large_futures, reason = "tests")]
 
 mod contract;
 mod hostile;
@@ -30,7 +30,12 @@ pub(crate) fn at(number: u8) -> At {
 
 /// What a transport's tasks share, without a radio.
 pub(crate) fn shared(number: u8) -> Arc<Shared> {
-    let patience = (Duration::from_millis(1_500), Duration::from_millis(400));
+    patient(number, Duration::from_millis(1_500))
+}
+
+/// The same, with links that are over after so long a silence.
+pub(crate) fn patient(number: u8, idle: Duration) -> Arc<Shared> {
+    let patience = (idle, idle / 4);
     let config = BleConfig { idle_timeout: patience.0, keep_alive: patience.1, ..BleConfig::default() };
     let stop = CancellationToken::new();
     let (shared, mut events) = Shared::new(config, node(number), Box::new(|| hello(true)), stop).unwrap();

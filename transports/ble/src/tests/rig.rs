@@ -12,7 +12,15 @@ fn contract_on_bluez() {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     run(
         root,
-        Guest { controllers: 2, limit: Duration::from_secs(400) },
-        "tests::rig::guest::l2cap_channels::",
+        Guest { controllers: 2, limit: Duration::from_secs(900) },
+        &["tests::rig::guest::", "--skip", "bench"],
     );
+}
+
+/// `make bench-ble`.
+#[test]
+#[ignore = "a benchmark: `make bench-ble`"]
+fn bench_on_bluez() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    run(root, Guest { controllers: 2, limit: Duration::from_secs(400) }, &["tests::rig::guest::bench"]);
 }
