@@ -1,7 +1,7 @@
 //! GATT as a bearer, from the client's side: pieces are written without response, and come as notifications.
 //!
 //! Notifications are read from the descriptor that BlueZ gives for them (bluer): those that btleplug takes from D-Bus
-//! signals get lost when two come at once, which showed as a piece that did not open.
+//! signals get lost when two come at once, which shows as a piece that does not open. It still happens now and then.
 
 use std::time::Duration;
 

@@ -25,6 +25,9 @@ use crate::tests::{node, patient};
 /// The guest has one processor, shared with whatever else this machine does.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// Long enough for the emulator to have seen a change of range.
+const CUT_AFTER: Duration = Duration::from_millis(300);
+
 /// hci0 dials hci1.
 struct Radio {
     air: Air,
@@ -58,6 +61,12 @@ impl Radio {
             adapter,
             _session: session,
         }
+    }
+
+    async fn cut(&self) {
+        self.air.set_apart(&[(0, 1)]).unwrap();
+        // The emulator looks every 10 ms, and says nothing when it has.
+        tokio::time::sleep(CUT_AFTER).await;
     }
 
     /// Links two ends of a bearer, each as soon as it is there: a GATT server hears of its client by the first write.
@@ -193,8 +202,7 @@ impl Rig for L2capRig {
     }
 
     fn cut(&self) -> BoxFuture<'_, ()> {
-        self.radio.air.set_apart(&[(0, 1)]).unwrap();
-        async {}.boxed()
+        self.radio.cut().boxed()
     }
 }
 
@@ -280,8 +288,7 @@ impl Rig for GattRig {
     }
 
     fn cut(&self) -> BoxFuture<'_, ()> {
-        self.radio.air.set_apart(&[(0, 1)]).unwrap();
-        async {}.boxed()
+        self.radio.cut().boxed()
     }
 }
 
