@@ -81,6 +81,7 @@ help: help-ble
 .PHONY: help-ble
 help-ble:
 	@echo "make demo-ble      two nodes with nothing but Bluetooth between them, on a real BlueZ in a guest (seconds after the build)"
+	@echo "make test-ble      the tests of Bluetooth on that BlueZ, root only"
 	@echo "make bench-ble     Bluetooth in that guest: from meeting to the first stored bundle, goodput against bare writes"
 	@echo "make soak-ble      1,000 contacts, then 30 minutes of arrivals and departures (PIGEON_BLE_CONTACTS, PIGEON_BLE_MINUTES)"
 
@@ -100,7 +101,8 @@ bench-ble: rig-ble
 rig-ble: setup-test
 	@tests/rig/ble/build.sh
 
-test: rig-test
-.PHONY: rig-test
-rig-test: setup-test
-	@if [ "$$(id -u)" -eq 0 ]; then tests/rig/ble/build.sh; fi
+# No part of make test yet: how long the guest's kernel takes to compile on a bare machine has not been measured.
+.PHONY: test-ble
+test-ble: rig-ble
+	PIGEON_BLE_RIG=1 $(CARGO) test --locked -p pigeon-ble
+	PIGEON_BLE_RIG=1 $(CARGO) test --locked --test ble
