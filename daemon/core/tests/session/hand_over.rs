@@ -6,7 +6,6 @@ use pigeon_core::{
 };
 use pigeon_proto::{DeclineReason, Frame};
 
-use crate::support::node::Node;
 use crate::support::pool::{WALL_S, message};
 use crate::world::{World, instant};
 
