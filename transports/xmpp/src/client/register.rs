@@ -81,7 +81,7 @@ async fn register(account: &Account) -> Result<(), RegisterError> {
     let mut wire = Wire::new(secure(account, tcp).await?, ns::CLIENT);
     open(&mut wire, account).await?;
     let asked = iq::request(ns::CLIENT, false, ASK_ID, &account.domain(), el("query", ns::REGISTER));
-    let form = ask(&mut wire, account, &asked).await?;
+    let form = ask(&mut wire, account, &asked).await.map_err(|error| ended_at_question(error, account))?;
     let form = form.ok_or_else(|| RegisterError::NotOffered { domain: account.domain() })?;
     check_form(account, &form)?;
     let query =
@@ -92,6 +92,18 @@ async fn register(account: &Account) -> Result<(), RegisterError> {
         tracing::debug!("the server did not close the stream in time");
     }
     Ok(())
+}
+
+/// To a server that registers nobody the question is a stanza before the login; ejabberd 23.01 ends the stream.
+fn ended_at_question(error: RegisterError, account: &Account) -> RegisterError {
+    match error {
+        RegisterError::Offline(OfflineReason::StreamEnded { detail })
+            if detail.starts_with("not-authorized") =>
+        {
+            RegisterError::NotOffered { domain: account.domain() }
+        }
+        other => other,
+    }
 }
 
 /// Name and password, to register or to change the password.
