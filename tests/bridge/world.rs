@@ -54,8 +54,8 @@ impl World {
         let (server, first, second, dir) = tokio::task::spawn_blocking(move || {
             let dir = temp_dir("pigeon-bridge-").unwrap();
             let first = instance(&server, &dir, "b0", None);
-            let name = (kind == Kind::Prosody).then(|| format!("b1.{}", server.spec().bridge));
-            let second = instance(&server, &dir, "b1", name.as_deref());
+            let name = format!("b1.{}", server.spec().bridge);
+            let second = instance(&server, &dir, "b1", Some(&name));
             (server, first, second, dir)
         })
         .await
@@ -100,14 +100,10 @@ impl World {
     }
 }
 
-/// An instance of a bridge: on ejabberd the shards are `HEX@bridge`, on Prosody half of them are component `b1`'s.
+/// An instance of a bridge: half of the shards are the component's with the bridge's name, half `b1`'s.
 fn instance(server: &Server, dir: &TempDir, name: &str, component: Option<&str>) -> Bridge {
     let bridge = &server.spec().bridge;
-    let address = |shard: usize| match server.kind() {
-        Kind::Ejabberd => format!("{shard:x}@{bridge}"),
-        Kind::Prosody if shard < 8 => bridge.clone(),
-        Kind::Prosody => format!("b1.{bridge}"),
-    };
+    let address = |shard: usize| if shard < 8 { bridge.clone() } else { format!("b1.{bridge}") };
     let shards: Vec<String> = (0..16).map(address).collect();
     let component = component.map(|name| format!("component = {name:?}\n")).unwrap_or_default();
     let shared = dir.path().join("shared");

@@ -129,13 +129,11 @@ fn json(text: &str) -> String {
 fn yaml(server: &Server) -> String {
     let (spec, ports) = (&server.spec, &server.ports);
     let file = |name: &str| json(&server.file(name).to_string_lossy());
-    let bridge = json(&spec.bridge);
-    let balancing = if spec.bridges > 1 {
-        let number = spec.bridges;
-        format!("domain_balancing:\n  {bridge}: {{type: bare_destination, component_number: {number}}}\n")
-    } else {
-        String::new()
-    };
+    let secret = json(&spec.component_secret);
+    let names = [vec![spec.bridge.clone()], spec.shard_names()].concat();
+    let names: Vec<String> = names.iter().map(|name| json(name)).collect();
+    let hosts: String = names.iter().map(|name| format!("      {name}: {{password: {secret}}}\n")).collect();
+    let bridges = names.join(", ");
     let register =
         if spec.register { "  mod_register: {ip_access: all, registration_watchers: []}\n" } else { "" };
     let privilege = if spec.privilege { "  mod_privilege: {message: {outgoing: bridge_only}}\n" } else { "" };
@@ -177,9 +175,9 @@ listen:
     max_stanza_size: 524288
     max_fsm_queue: 50000
     check_from: {validate_from}
+    global_routes: false # else each component gets all names of this listener
     hosts:
-      {bridge}: {{password: {secret}}}
-  - port: {control_port}
+{hosts}  - port: {control_port}
     ip: {control_ip}
     module: ejabberd_http
     request_handlers: {{/api: mod_http_api}}
@@ -188,12 +186,13 @@ api_permissions:
     who: [{{ip: "127.0.0.0/8"}}]
     what: "*"
 acl:
-  bridge: {{server: {bridge}}}
+  bridge:
+    server: [{bridges}]
 access_rules:
   bridge_only: {{allow: bridge}}
 shaper_rules:
   offline_all: {{5000: all}}
-{balancing}modules:
+modules:
   mod_adhoc: {{}}
   mod_admin_extra: {{}}
   mod_caps: {{}}
@@ -216,7 +215,6 @@ shaper_rules:
         component_port = ports.component.port(),
         component_ip = json(&ports.component.ip().to_string()),
         validate_from = spec.validate_from,
-        secret = json(&spec.component_secret),
         control_port = ports.control.port(),
         control_ip = json(&ports.control.ip().to_string()),
     )

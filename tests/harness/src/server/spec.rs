@@ -32,9 +32,8 @@ pub struct ServerSpec {
     pub domain: String,
     /// The component's domain.
     pub bridge: String,
-    /// How many instances share the bridge's work. More than one are, on Prosody, components of their own named
-    /// `b0.<bridge>`, `b1.<bridge>` and so on; on ejabberd, connections of one component, chosen by the stanza's bare
-    /// destination.
+    /// How many instances share the bridge's work. The first has the bridge's name; the others are components of their
+    /// own named `b1.<bridge>` and so on.
     pub bridges: usize,
     /// What the component proves itself with.
     pub component_secret: String,
@@ -115,11 +114,6 @@ impl ServerSpec {
     /// The names under which bridges log in, beside the bridge's own.
     #[must_use]
     pub fn shard_names(&self) -> Vec<String> {
-        match self.kind {
-            Kind::Prosody if self.bridges > 1 => {
-                (0..self.bridges).map(|n| format!("b{n}.{}", self.bridge)).collect()
-            }
-            _ => Vec::new(),
-        }
+        (1..self.bridges).map(|n| format!("b{n}.{}", self.bridge)).collect()
     }
 }
