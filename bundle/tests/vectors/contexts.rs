@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{compare, hex};
 
 /// Every context there is. A new purpose gets a new one, here and in `check.py`.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 28] = [
     "header",
     "message",
     "bundle",
@@ -33,6 +33,8 @@ const NAMES: [&str; 26] = [
     "pickup",
     "pickup-token",
     "pickup-request",
+    "bridge-mailbox",
+    "handover",
 ];
 
 #[test]

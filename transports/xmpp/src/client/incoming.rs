@@ -132,8 +132,11 @@ mod tests {
                 "<message from='{from}'><verdict xmlns='urn:carrierpigeon:bridge:1'>AQID</verdict></message>"
             ))
         };
-        assert!(matches!(from("bridge.example.org"), Incoming::Verdict(_)));
-        for forged in ["newman@example.org", "bridge.example.com", "x@bridge.example.org", ""] {
+        // Below its domain too, and from any name there: a server lets nobody else speak from a component's domain.
+        for own in ["bridge.example.org", "b1.bridge.example.org", "3@bridge.example.org"] {
+            assert!(matches!(from(own), Incoming::Verdict(_)), "{own}");
+        }
+        for forged in ["newman@example.org", "bridge.example.com", "otherbridge.example.org", ""] {
             assert_eq!(from(forged), Incoming::Nothing, "{forged}");
         }
     }
