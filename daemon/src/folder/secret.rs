@@ -71,8 +71,30 @@ pub(super) fn present(
     method: KeyMethod,
     passphrases: &Passphrases,
 ) -> Result<Secret, FolderError> {
+    read(settings, keys_dir, method, passphrases.present.as_ref())
+}
+
+/// The secret for a vault that is to be made. A missing key file is made too.
+pub(super) fn new(
+    settings: &Encryption,
+    keys_dir: &Path,
+    method: KeyMethod,
+    passphrases: &Passphrases,
+) -> Result<Secret, FolderError> {
+    if matches!(method, KeyMethod::File | KeyMethod::None) {
+        make_key_file(&key_file(settings, keys_dir))?;
+    }
+    read(settings, keys_dir, method, passphrases.new.as_ref())
+}
+
+fn read(
+    settings: &Encryption,
+    keys_dir: &Path,
+    method: KeyMethod,
+    passphrase: Option<&Zeroizing<String>>,
+) -> Result<Secret, FolderError> {
     match method {
-        KeyMethod::Passphrase => match &passphrases.present {
+        KeyMethod::Passphrase => match passphrase {
             Some(passphrase) => Ok(Secret::Passphrase(passphrase.clone())),
             None => passphrase_in_file(settings),
         },
@@ -85,30 +107,13 @@ pub(super) fn present(
     }
 }
 
-/// The secret for a vault that is to be made. A missing key file is made too.
-pub(super) fn new(
-    settings: &Encryption,
-    keys_dir: &Path,
-    method: KeyMethod,
-    passphrases: &Passphrases,
-) -> Result<Secret, FolderError> {
-    match method {
-        KeyMethod::Passphrase => match &passphrases.new {
-            Some(passphrase) => Ok(Secret::Passphrase(passphrase.clone())),
-            None => passphrase_in_file(settings),
-        },
-        KeyMethod::Credential => credential(&settings.credential),
-        KeyMethod::File | KeyMethod::None => {
-            let path = key_file(settings, keys_dir);
-            if let Some(key) = keys::read::<KEY>(&path, KIND, None)? {
-                return Ok(Secret::Key(key));
-            }
-            let mut key = Zeroizing::new([0; KEY]);
-            OsRandom.fill(key.as_mut());
-            keys::write(&path, KIND, key.as_ref(), None)?;
-            Ok(Secret::Key(key))
-        }
+fn make_key_file(path: &Path) -> Result<(), FolderError> {
+    if keys::read::<KEY>(path, KIND, None)?.is_some() {
+        return Ok(());
     }
+    let mut key = Zeroizing::new([0; KEY]);
+    OsRandom.fill(key.as_mut());
+    Ok(keys::write(path, KIND, key.as_ref(), None)?)
 }
 
 /// The key file's path.

@@ -49,22 +49,7 @@ impl Mailbox {
     /// # Errors
     /// A card that does not verify, is older than the one held, or is our own.
     pub async fn introduce_card(&self, bytes: &[u8]) -> Result<Contact, MailboxError> {
-        let card = Card::parse(bytes)?;
-        let identity = card.identity();
-        if identity == self.identity.key() {
-            return Err(MailboxError::OwnCard);
-        }
-        if self.is_from_the_future(&card) {
-            return Err(MailboxError::FutureCard);
-        }
-        let written = {
-            let mut state = self.state();
-            let taken = state.contacts.take(&self.identity, card, true)?;
-            self.store.commit(Transaction::of_records(vec![taken.record]))
-        };
-        written.await?;
-        self.tell_contacts().await?;
-        self.state().contacts.get(&identity).cloned().ok_or(MailboxError::Stopping)
+        self.take_card(Card::parse(bytes)?, true).await
     }
 }
 

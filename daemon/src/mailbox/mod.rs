@@ -364,7 +364,11 @@ impl Mailbox {
     /// # Errors
     /// A card that does not verify, is older than the one held, or is our own.
     pub async fn import_card(&self, text: &str) -> Result<Contact, MailboxError> {
-        let card = Card::from_text(text.trim())?;
+        self.take_card(Card::from_text(text.trim())?, false).await
+    }
+
+    /// Takes a card; `introduced` when it is not the user's own hand that gave it.
+    async fn take_card(&self, card: Card, introduced: bool) -> Result<Contact, MailboxError> {
         let identity = card.identity();
         if identity == self.identity.key() {
             return Err(MailboxError::OwnCard);
@@ -374,7 +378,7 @@ impl Mailbox {
         }
         let written = {
             let mut state = self.state();
-            let taken = state.contacts.take(&self.identity, card, false)?;
+            let taken = state.contacts.take(&self.identity, card, introduced)?;
             // Queued under the lock: an older record of this contact must not come after a newer one.
             self.store.commit(Transaction::of_records(vec![taken.record]))
         };
