@@ -47,6 +47,11 @@ __attribute__((constructor)) static void begin(void) {
     root_length = (size_t)snprintf(root, sizeof root, "%s/", below);
 }
 
+/* A process that ends while a thread of it is between a call and its record would have changed a file unseen. */
+__attribute__((destructor)) static void end(void) {
+    if (to >= 0) pthread_mutex_lock(&lock);
+}
+
 static void put(uint8_t kind, uint64_t inode, uint64_t offset, const char *path, const void *data, size_t length) {
     uint32_t path_length = (uint32_t)strlen(path), data_length = (uint32_t)length;
     char head[25];
