@@ -1,7 +1,9 @@
 //! The check at opening: do the derived keys agree with the primary records, and are the records whole?
 //!
-//! Every key of the index is read, which also counts what is alive in each segment of the log. After a crash, or when
-//! something damaged was seen, every value is read too and its checksum compared. Derived keys that disagree are made
+//! This is done where the index was made anew, where something damaged was seen, and where what the log has beyond the index
+//! does not follow from it ([`crate::tail`]). Every key of the index is read, which also counts what is alive in each
+//! segment of the log; but for an index that has just been made from a log without damage, every value is read too and
+//! its checksum compared. Derived keys that disagree are made
 //! anew from the primary records; records that fail are dropped into a file and counted in the report.
 
 use std::collections::BTreeMap;
@@ -12,7 +14,6 @@ use pigeon_core::{PoolUsage, Usage};
 
 use crate::counters::{Counters, pool_from_bytes, pool_to_bytes};
 use crate::error::StoreError;
-use crate::filter::Filter;
 use crate::held::{Held, takers_from_bytes, tombstone_from_bytes};
 use crate::layout::{
     BODY, COMMITMENT, COUNTERS, ENTRY, EXPIRY, GIVER, RECORD, STATE, TAG, TAKERS, TOMBSTONE,
@@ -46,22 +47,14 @@ pub(crate) fn check(
     report: &mut RecoveryReport,
 ) -> Result<Counters, StoreError> {
     base.live.log.forget_live();
-    let mut checker = Checker {
-        depth,
-        quarantine,
-        report,
-        expected: Expected::new(),
-        filter: Filter::default(),
-        dropped: Vec::new(),
-    };
+    let mut checker = Checker { depth, quarantine, report, expected: Expected::new(), dropped: Vec::new() };
     checker.phase(base, "entry of a bundle", Checker::entries)?;
     checker.phase(base, "list of takers", Checker::takers)?;
     checker.phase(base, "tombstone", Checker::tombstones)?;
     checker.phase(base, "index", Checker::indexes)?;
     checker.phase(base, "use by giver", Checker::givers)?;
     checker.phase(base, "record", Checker::records)?;
-    let Checker { expected, filter, report, .. } = checker;
-    base.live.change(|parts| parts.filter = filter);
+    let Checker { expected, report, .. } = checker;
     let (usage, record_bytes) = (expected.usage, expected.record_bytes);
     let counters = Counters { transactions: base.counters.transactions, usage, record_bytes };
     let stored = base.live.read("counter", |view| {
@@ -140,7 +133,6 @@ struct Checker<'a> {
     quarantine: &'a mut Quarantine,
     report: &'a mut RecoveryReport,
     expected: Expected,
-    filter: Filter,
     /// What this phase drops, with what could be read of it.
     dropped: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -200,7 +192,6 @@ impl Checker<'_> {
             match id.zip(held) {
                 Some((id, held)) if self.is_whole(view, &held, body.as_ref())? => {
                     self.expected.entry(&id, &held);
-                    self.filter.add(&key);
                     continue;
                 }
                 Some(_) => bodiless += 1,
@@ -265,7 +256,6 @@ impl Checker<'_> {
             match commitment.zip(bytes).filter(is_good) {
                 Some((_, bytes)) => {
                     self.expected.keys(&key, &bytes);
-                    self.filter.add(&key);
                 }
                 None => {
                     self.drop_key(view, key, &stored);

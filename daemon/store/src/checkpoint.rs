@@ -1,70 +1,61 @@
-//! Putting what was written lately into the index, so that memory stays small and the log need not be read from far
-//! back. Nobody's answer waits for it, and nothing depends on it: the log has everything.
+//! Writing what was written lately into the index, so that memory stays small and the log need not be read from far back.
+//! Nobody's answer waits for it, and nothing depends on it: the log has everything.
 
-use std::fs::File;
-use std::io;
 use std::sync::Arc;
 
-use sled::Tree;
-
-use crate::engine::{Engine, EngineError, guarded};
+use crate::engine::EngineError;
+use crate::engine::guarded;
 use crate::error::StoreError;
-use crate::index::{self, Batches, State, merge};
+use crate::index::run::{SPARE, take_spare};
+use crate::index::{Desk, Run, RunWriter, State};
 use crate::live::Live;
 use crate::recent::Recent;
-use crate::space::{self, Room};
 
-/// Merges everything written so far into the index. After an error it can be done again.
+/// Writes everything so far as a run of its own. After an error it can be done again.
 pub(crate) fn checkpoint(live: &Live) -> Result<(), StoreError> {
-    let merging = live.change(|parts| {
-        if parts.merging.is_none() && !parts.recent.is_empty() {
-            let next = Recent::at(parts.recent.end);
-            parts.merging = Some(Arc::new(std::mem::replace(&mut parts.recent, next)));
-        }
-        parts.merging.clone()
-    });
-    let Some(merging) = merging else { return Ok(()) };
-    let (tree, file) = live.beside(|parts| {
-        let engine = parts.engine.as_ref().map_err(Clone::clone)?;
-        let file = engine.log().try_clone().map_err(|error| StoreError::file("open", live.dir(), error))?;
-        Ok::<_, StoreError>((engine.tree().clone(), file))
-    })?;
-    let state = guarded(|| merge_all(&tree, &file, &merging));
-    let state = state.map_err(|error| live.failed("write the index of", &error))?;
+    let Some(merging) = begin(live) else { return Ok(()) };
+    let desk = live.desk()?;
+    let written = guarded(|| write(&desk, &merging));
+    let (run, state) = written.map_err(|error| live.failed("write the index of", &error))?;
     live.change(|parts| {
         parts.merging = None;
-        parts.index = state;
+        if let Ok(index) = &mut parts.index {
+            let end = index.runs().len();
+            index.replace(end..end, run, state);
+        }
     });
+    take_spare(live.dir(), live.spare_bytes);
     Ok(())
 }
 
-fn merge_all(tree: &Tree, file: &File, merging: &Recent) -> Result<State, EngineError> {
-    let mut state = index::state(tree)?.unwrap_or_default();
-    state.reach = merging.end;
-    let mut batches = OnDisk { tree, file };
-    let mut state = merge(tree, state, &mut merging.range(&[]), &mut batches)?;
-    state.position = merging.end;
-    index::set_state(tree, state)?;
-    Engine::flush_tree(tree)?;
-    file.sync_data().map_err(EngineError::Io)?;
-    Ok(state)
+/// From now on what is written goes elsewhere; what an earlier attempt began goes first.
+fn begin(live: &Live) -> Option<Arc<Recent>> {
+    live.change(|parts| {
+        if parts.merging.is_none() && !parts.recent.is_empty() {
+            let next = Recent::at(parts.recent.end);
+            let mut merging = std::mem::replace(&mut parts.recent, next);
+            // As of its end: the writer counts under this lock.
+            merging.live = live.log.live_bytes();
+            parts.merging = Some(Arc::new(merging));
+        }
+        parts.merging.clone()
+    })
 }
 
-/// Takes room before each batch.
-struct OnDisk<'a> {
-    tree: &'a Tree,
-    file: &'a File,
-}
-
-impl Batches for OnDisk<'_> {
-    fn before(&mut self) -> Result<(), EngineError> {
-        match space::take(self.file, space::INDEX).map_err(EngineError::Io)? {
-            Room::Enough | Room::RemovalsOnly => Ok(()),
-            Room::None => Err(EngineError::Io(io::ErrorKind::StorageFull.into())),
+fn write(desk: &Desk, merging: &Recent) -> Result<(Option<Run>, State), EngineError> {
+    let mut state = desk.state.clone();
+    let mut writer = RunWriter::begin(desk.place(), SPARE, state.next_run, merging.len())?;
+    for (key, stored) in merging.range(&[]) {
+        // Below the oldest run there is nothing that could come back.
+        if stored.is_some() || !desk.runs.is_empty() {
+            writer.push(key, stored)?;
         }
     }
-
-    fn flush(&mut self) -> Result<(), EngineError> {
-        Engine::flush_tree(self.tree)
-    }
+    let run = writer.finish(0)?;
+    state.next_run += 1;
+    state.position = merging.end;
+    state.live.clone_from(&merging.live);
+    state.runs.extend(run.as_ref().map(|run| run.meta));
+    desk.write(&state)?;
+    Ok((run, state))
 }

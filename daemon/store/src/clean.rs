@@ -17,8 +17,9 @@ const MOVE_BYTES: usize = 128 << 10;
 
 /// Lets go of the oldest segment. False if it cannot be now: it is the one being written.
 pub(crate) fn oldest(live: &Live, queue: &SyncSender<Message>) -> Result<bool, StoreError> {
-    let Some((number, used)) = live.log.segments().pop_first() else { return Ok(false) };
-    let checkpointed = || live.beside(|parts| parts.index.position.segment);
+    let Some((number, _)) = live.log.segments().pop_first() else { return Ok(false) };
+    let checkpointed =
+        || live.beside(|parts| parts.index.as_ref().map_or(0, |index| index.state().position.segment));
     if number >= checkpointed() {
         checkpoint(live)?;
         if number >= checkpointed() {
@@ -28,9 +29,8 @@ pub(crate) fn oldest(live: &Live, queue: &SyncSender<Message>) -> Result<bool, S
                 .map(|()| number < checkpointed());
         }
     }
-    if used.live > 0 {
-        move_all(live, queue, number)?;
-    }
+    // Whatever was counted: only what has been looked up and is not the newest goes.
+    move_all(live, queue, number)?;
     // Whoever has found a place in it has read it before this lock is given.
     let removed = live.change(|_| live.log.remove(number));
     removed.map_err(|error| StoreError::file("remove", live.log.path(number), error))?;

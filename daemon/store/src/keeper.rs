@@ -1,5 +1,5 @@
-//! The thread that keeps house while the store is used: it merges what was written into the index, lets go of segments
-//! that hold nothing alive, and writes the index anew when its file holds far more than it has.
+//! The thread that keeps house while the store is used: it writes what was written lately into the index, merges runs, lets
+//! go of segments of the log that hold little alive, and writes sled anew when its file holds far more than it has.
 
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use crate::checkpoint::checkpoint;
 use crate::error::StoreError;
+use crate::index::Index;
+use crate::levels::settle;
 use crate::live::Live;
 use crate::writer::Message;
 use crate::{clean, compact};
 
-/// The index's file may have this many times the bytes of its blocks, and
-const INDEX_TIMES: u64 = 4;
-/// the bytes of this many segments beside.
-const INDEX_BESIDE: u64 = 4;
+/// Bytes that sled may take for the place of one block,
+const SLED_BYTES_PER_BLOCK: u64 = 1_024;
+/// and beside.
+const SLED_BYTES_BESIDE: u64 = 8 << 20;
 /// How long a writer waits for the keeper before it looks again.
 const WAIT: Duration = Duration::from_millis(100);
 
@@ -109,9 +111,8 @@ impl Keeper {
     }
 
     fn round(&self) -> Result<(), StoreError> {
-        if self.live.beside(|parts| parts.recent.bytes() >= self.recent_bytes || parts.merging.is_some()) {
-            checkpoint(&self.live)?;
-        }
+        self.checkpoint_if_due()?;
+        self.settle()?;
         // Once around at most: what is still wasteful then is for the next round.
         for _ in 0..self.live.log.segments().len() {
             if !wasteful(&self.live, self.disk_bytes_max) || self.bell.is_stopping() {
@@ -120,20 +121,36 @@ impl Keeper {
             if !clean::oldest(&self.live, &self.queue)? {
                 break;
             }
+            self.checkpoint_if_due()?;
         }
-        if self.index_is_bloated() && !self.bell.is_stopping() {
-            compact::index(&self.live, self.cache_bytes)?;
+        self.settle()?;
+        if self.sled_is_bloated() && !self.bell.is_stopping() {
+            compact::sled(&self.live, self.cache_bytes)?;
         }
         Ok(())
     }
 
-    fn index_is_bloated(&self) -> bool {
-        self.live.beside(|parts| {
-            let length = parts.engine.as_ref().ok().and_then(|engine| engine.log().metadata().ok());
-            length.is_some_and(|file| {
-                file.len() > parts.index.bytes * INDEX_TIMES + self.live.log.segment_bytes * INDEX_BESIDE
-            })
+    fn checkpoint_if_due(&self) -> Result<(), StoreError> {
+        let due =
+            |parts: &crate::live::Parts| parts.recent.is_full(self.recent_bytes) || parts.merging.is_some();
+        if self.live.beside(due) { checkpoint(&self.live) } else { Ok(()) }
+    }
+
+    /// A long merge does not keep the writer waiting for a checkpoint, nor whoever closes the store.
+    fn settle(&self) -> Result<(), StoreError> {
+        settle(&self.live, &mut || {
+            self.checkpoint_if_due()?;
+            Ok(!self.bell.is_stopping())
         })
+    }
+
+    fn sled_is_bloated(&self) -> bool {
+        let bloated = |index: &Index| {
+            let file = index.sled().metadata();
+            let enough = index.state().blocks() * SLED_BYTES_PER_BLOCK + SLED_BYTES_BESIDE;
+            file.is_ok_and(|file| file.len() > enough)
+        };
+        self.live.beside(|parts| parts.index.as_ref().is_ok_and(bloated))
     }
 }
 

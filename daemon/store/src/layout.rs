@@ -5,9 +5,12 @@
 //! <dir>/acknowledged       number of the last acknowledged transaction, for the check at opening
 //! <dir>/log/NUMBER         the log's segments (16 hex digits): everything that was written, in order. A commit waits
 //!                          for the fdatasync of the last one and for nothing else
-//! <dir>/index.N/           sled: the newest value of every key, or where in the log a long one is. Can be made anew
-//!                          from the log at any time
+//! <dir>/index.N/           sled: which runs there are, and where in them each block is
+//! <dir>/runs/NUMBER        a run of the index (16 hex digits): the newest values of some keys, or where in the log long
+//!                          ones are. Index and runs can be made anew from the log at any time
+//! <dir>/runs/spare         room held for the next run; `merging`: a run being made of others
 //! <dir>/index.damaged-*    an index that was not right, set aside
+//! <dir>/damage-seen        there while something that was read was damaged: the next opening reads everything
 //! <dir>/log.damaged-*      a segment with bytes that are not what was written, as it was found
 //! <dir>/records.damaged-*  records that failed their checksum, set aside
 //! <dir>/sled/              schema 1: all data in sled; moved into a log when it is opened
@@ -44,6 +47,10 @@ pub(crate) const LOCK_FILE: &str = "lock";
 pub(crate) const MARK_FILE: &str = "acknowledged";
 /// The log's directory.
 pub(crate) const LOG_DIR: &str = "log";
+/// The directory of the index's runs.
+pub(crate) const RUNS_DIR: &str = "runs";
+/// Says that damage was met.
+pub(crate) const DAMAGE_FILE: &str = "damage-seen";
 /// Where schema 1 had everything.
 pub(crate) const SCHEMA_1_DIR: &str = "sled";
 /// sled's own file, inside its directory.

@@ -7,10 +7,10 @@
 //! - `layout`: files and keys
 //! - `log`: segments and groups; what is written, and which segment may go
 //! - `writer`: group commit, and what an error answer means
-//! - `index`, `checkpoint`: the index in sled, and how it is kept from being trusted
+//! - `index`, `checkpoint`, `levels`: the index, how it is kept small, and how it is kept from being trusted
 //! - `view`: what a look-up sees
 //! - `keeper`, `clean`, `compact`: giving back memory and disk
-//! - `opening`, `check`: what is done after a crash and about damage
+//! - `opening`, `tail`, `check`: what is done after a crash and about damage
 //! - `space`: a full disk
 //! - `seal`: encryption at rest; `copy`: everything into another store
 
@@ -24,11 +24,11 @@ mod counters;
 mod draft;
 mod engine;
 mod error;
-mod filter;
 mod held;
 mod index;
 mod keeper;
 mod layout;
+mod levels;
 mod live;
 mod lock;
 mod log;
@@ -44,6 +44,7 @@ mod space;
 mod stats;
 mod store;
 mod stored;
+mod tail;
 mod transaction;
 mod verify;
 mod view;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::engine::{Engine, EngineError, guarded};
+use crate::engine::{EngineError, guarded};
 use crate::error::{StoreError, is_disk_full, is_read_only};
-use crate::filter::Filter;
-use crate::index::State;
 use crate::index::block::NotABlock;
+use crate::index::{Desk, Index};
+use crate::layout::{DAMAGE_FILE, is_index};
 use crate::log::{Log, Position};
 use crate::recent::Recent;
 use crate::stored::Stored;
@@ -28,15 +28,12 @@ pub(crate) struct Applied {
 
 /// What one lock holds.
 pub(crate) struct Parts {
-    /// Where the index is, open or out of service with a reason.
-    pub(crate) engine: Result<Engine, StoreError>,
+    /// The index, open or out of service with a reason.
+    pub(crate) index: Result<Index, StoreError>,
     pub(crate) recent: Recent,
-    /// What is being merged into the index.
+    /// What is being written into the index.
     pub(crate) merging: Option<Arc<Recent>>,
-    pub(crate) filter: Filter,
-    /// What the index says of itself after the last checkpoint.
-    pub(crate) index: State,
-    /// Which of the directories it is in.
+    /// Which of the directories the index is in.
     pub(crate) index_number: u64,
 }
 
@@ -47,13 +44,16 @@ pub(crate) struct Live {
     pub(crate) log: Arc<Log>,
     parts: RwLock<Parts>,
     damage_seen: AtomicBool,
+    /// Room on the disk to be held for the next checkpoint.
+    pub(crate) spare_bytes: u64,
 }
 
 impl Live {
-    pub(crate) fn new(dir: &Path, log: Arc<Log>, engine: Engine, index: State, index_number: u64) -> Self {
-        let (recent, filter) = (Recent::at(index.position), Filter::blind());
-        let parts = Parts { engine: Ok(engine), recent, merging: None, filter, index, index_number };
-        Self { dir: dir.to_path_buf(), log, parts: RwLock::new(parts), damage_seen: AtomicBool::new(false) }
+    pub(crate) fn new(dir: &Path, log: Arc<Log>, index: Index, index_number: u64, spare_bytes: u64) -> Self {
+        let recent = Recent::at(index.state().position);
+        let parts = RwLock::new(Parts { index: Ok(index), recent, merging: None, index_number });
+        let damage_seen = AtomicBool::new(false);
+        Self { dir: dir.to_path_buf(), log, parts, damage_seen, spare_bytes }
     }
 
     /// The store's directory.
@@ -97,43 +97,80 @@ impl Live {
         self.look(look)?.map_err(|error| self.unreadable(what, error))
     }
 
+    /// Remembers that something was damaged, also for whoever opens the store after a crash.
+    pub(crate) fn note_damage(&self) {
+        if !self.damage_seen.swap(true, Ordering::Relaxed)
+            && let Err(error) = std::fs::write(self.dir.join(DAMAGE_FILE), b"")
+        {
+            tracing::debug!(%error, "noting that something is damaged");
+        }
+    }
+
+    /// [`Live::note_damage`] where an error of the index says so.
+    pub(crate) fn note_damage_of(&self, error: &EngineError) {
+        if matches!(error, EngineError::Broken(_)) {
+            self.note_damage();
+        }
+    }
+
+    /// What is needed to change the index.
+    pub(crate) fn desk(&self) -> Result<Desk, StoreError> {
+        self.beside(|parts| {
+            let index = parts.index.as_ref().map_err(Clone::clone)?;
+            index.desk(&self.dir).map_err(|error| StoreError::file("open", &self.dir, error))
+        })
+    }
+
     /// The store's error for a look-up that failed; remembers that there was one.
     pub(crate) fn unreadable(&self, what: &'static str, error: ReadError) -> StoreError {
-        self.damage_seen.store(true, Ordering::Relaxed);
+        self.note_damage();
         match error {
             ReadError::Damaged => StoreError::Damaged { what, dir: self.dir.clone() },
             ReadError::Engine(error) => self.failed("read", &error),
         }
     }
 
-    /// Bytes of the log and of the index's file.
+    /// Bytes of the log and of the index's files.
     pub(crate) fn disk_bytes(&self) -> u64 {
-        let index = self.beside(|parts| {
-            let file = parts.engine.as_ref().ok()?.log().metadata().ok()?;
-            Some(file.len())
-        });
-        self.log.total().length + index.unwrap_or_default()
+        let index = self.beside(|parts| parts.index.as_ref().map_or(0, Index::disk_bytes));
+        self.log.total().length + index
     }
 
-    /// Makes writes that are durable visible.
+    /// Makes writes that are durable visible. What is alive is counted under the same lock, so that a checkpoint finds
+    /// both as of one moment.
     pub(crate) fn apply(&self, applied: Applied) {
-        for (key, former) in &applied.formers {
-            self.log.went(key, former);
-        }
-        for (key, stored) in &applied.writes {
-            if let Some(stored) = stored {
-                self.log.came(key, stored);
-            }
-        }
         self.change(|parts| {
+            for (key, former) in &applied.formers {
+                self.log.went(key, former);
+            }
             for (key, stored) in applied.writes {
-                if stored.is_some() {
-                    parts.filter.add(&key);
+                if let Some(stored) = &stored {
+                    self.log.came(&key, stored);
                 }
                 parts.recent.put(key, stored);
             }
             parts.recent.end = applied.end;
         });
+    }
+
+    /// Takes in a group that was read from the log, or written while nobody else uses the store.
+    pub(crate) fn replayed(
+        &self,
+        end: Position,
+        writes: impl IntoIterator<Item = (Vec<u8>, Option<Stored>)>,
+    ) -> Result<(), ReadError> {
+        self.change(|parts| {
+            for (key, stored) in writes {
+                if !is_index(&key) {
+                    let former = parts.view(&self.log).map_err(|_| ReadError::Damaged)?.get(&key)?;
+                    former.iter().for_each(|former| self.log.went(&key, former));
+                }
+                stored.iter().for_each(|stored| self.log.came(&key, stored));
+                parts.recent.put(key, stored);
+            }
+            parts.recent.end = end;
+            Ok(())
+        })
     }
 
     /// An engine's error as the store's.
@@ -144,9 +181,9 @@ impl Live {
 
 impl Parts {
     fn view<'a>(&'a self, log: &'a Log) -> Result<View<'a>, StoreError> {
-        let tree = self.engine.as_ref().map_err(Clone::clone)?.tree();
-        let Self { recent, merging, filter, .. } = self;
-        Ok(View { recent, merging: merging.as_deref(), tree, log, filter })
+        let Self { index, recent, merging, .. } = self;
+        let index = index.as_ref().map_err(Clone::clone)?;
+        Ok(View { recent, merging: merging.as_deref(), tree: index.tree(), runs: index.runs(), log })
     }
 }
 
@@ -168,6 +205,15 @@ pub(crate) enum ReadError {
     Engine(EngineError),
     /// The bytes are not what was written.
     Damaged,
+}
+
+impl From<ReadError> for EngineError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Engine(error) => error,
+            ReadError::Damaged => Self::Broken("a block of the index is damaged".into()),
+        }
+    }
 }
 
 impl From<sled::Error> for ReadError {

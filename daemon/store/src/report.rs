@@ -8,7 +8,8 @@ use std::path::PathBuf;
 pub struct RecoveryReport {
     /// There was no store yet.
     pub created: bool,
-    /// The store had been closed properly. If not (a crash, a power cut), every record was read and checked.
+    /// The store had been closed properly. If not (a crash, a power cut), what was written since the last checkpoint was
+    /// checked; all of it is in any case.
     pub closed_cleanly: bool,
     /// Where what was damaged went, as it was found.
     pub set_aside: Option<PathBuf>,

@@ -1,7 +1,7 @@
 //! Room on the disk is taken before it is written.
 //!
 //! Before each group the log's file gets its next blocks with `fallocate`, beyond its end, and so does sled's before each
-//! batch: a write that fails for want of space poisons sled. Where that fails, growing transactions are refused, and
+//! batch: a write that fails for want of space poisons sled. The file of the index's next run has its room long before. Where that fails, growing transactions are refused, and
 //! removals go on in the room that is left.
 
 use std::fs::File;
@@ -25,8 +25,8 @@ pub(crate) struct Reserve {
 
 /// For the log: a removal takes some 300 bytes of it.
 pub(crate) const LOG: Reserve = Reserve { ahead: 4 << 20, low: 2 << 20, last: 512 << 10 };
-/// For sled: it rewrites a leaf of up to 110 KiB for every few blocks, and gives back a segment when half of it is dead.
-pub(crate) const INDEX: Reserve = Reserve { ahead: 8 << 20, low: 5 << 20, last: 1 << 20 };
+/// For sled, which takes segments of 512 KiB and gives one back when half of it is dead.
+pub(crate) const INDEX: Reserve = Reserve { ahead: 4 << 20, low: 2 << 20, last: 1 << 20 };
 /// Smallest piece worth taking.
 const PIECE_MIN: u64 = 256 << 10;
 /// Unit of `st_blocks`.
@@ -60,6 +60,19 @@ pub(crate) fn take(log: &File, reserve: Reserve) -> io::Result<Room> {
         room if room >= reserve.last => Room::RemovalsOnly,
         _ => Room::None,
     })
+}
+
+/// Has an empty file hold room: as much of `bytes` as there is.
+pub(crate) fn hold(file: &File, bytes: u64) -> io::Result<()> {
+    let mut wanted = bytes;
+    while room(file)? < bytes && wanted >= PIECE_MIN {
+        match allocate(file, wanted) {
+            Ok(_) => break,
+            Err(error) if is_disk_full(&error) => wanted /= 2,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Blocks the file has beyond its end.

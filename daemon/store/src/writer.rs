@@ -12,6 +12,7 @@ use crate::counters::Counters;
 use crate::draft::{Draft, Drafted};
 use crate::engine::{EngineError, SyncFn};
 use crate::error::StoreError;
+use crate::index::Index;
 use crate::keeper::{Bell, wasteful};
 use crate::layout::{ENTRY, TOMBSTONE};
 use crate::live::{Applied, Live, ReadError};
@@ -131,7 +132,7 @@ impl Writer {
 
     /// Lets the keeper know when there is something to do.
     fn ring(&self) {
-        let much = self.live.beside(|parts| parts.recent.bytes() >= self.recent_bytes);
+        let much = self.live.beside(|parts| parts.recent.is_full(self.recent_bytes));
         if much || self.over_disk.is_some() || wasteful(&self.live, self.disk_bytes_max) {
             self.bell.ring();
         }
@@ -281,8 +282,8 @@ impl Writer {
             tracing::error!("the store's keeper panicked");
         }
         let noted = if self.fatal.is_some() || self.live.damage_seen() { Ok(()) } else { self.note_closed() };
-        let before = self.live.change(|parts| std::mem::replace(&mut parts.engine, Err(StoreError::Closed)));
-        let shut = before.map_or(Ok(()), |engine| engine.close());
+        let before = self.live.change(|parts| std::mem::replace(&mut parts.index, Err(StoreError::Closed)));
+        let shut = before.map_or(Ok(()), Index::close);
         noted.and(shut.map_err(|error| self.live.failed("close", &error)))
     }
 

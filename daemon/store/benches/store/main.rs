@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot go on should stop")]
 
 mod bare;
+mod bodies;
 mod bundles;
 mod million;
 mod peers;
@@ -112,23 +113,22 @@ fn small(arguments: &Arguments, disk: &str) {
         "bench: store.alone_vs_fdatasync {ratio:.2} ({ours:.0}/s against {bare:.0}/s, {size} bytes each, {disk})"
     );
     let burst = mint.take(BURST);
-    let (before, written) = (store.stats().unwrap(), written_bytes());
-    let bare_bytes = number(burst.iter().map(|bundle| bundle.size() as u64).sum());
+    let before = store.stats().unwrap();
     let (ratio, ours, bare) = against_bare(&store, dir.path(), &burst, IN_FLIGHT);
     let syncs = store.stats().unwrap().syncs - before.syncs;
     println!(
         "bench: store.burst_vs_fdatasync {ratio:.2} ({ours:.0}/s against {bare:.0}/s, {BURST} bundles, {IN_FLIGHT} in flight, {syncs} syncs)"
     );
     drop(burst);
-    let _ = (written, bare_bytes);
-    sustained(&store, &mut mint);
+    sustained(&store, &dir.path().join("store/log"), &mut mint);
     store.close().unwrap();
 }
 
 /// Processor time and bytes written for many, without what making the bundles costs.
-fn sustained(store: &Store, mint: &mut Mint) {
+fn sustained(store: &Store, log: &Path, mint: &mut Mint) {
     let (mut cpu, mut bytes, mut wall) = (0.0, 0, 0.0);
     let mut size = 0;
+    let log_before = length(log);
     for _ in 0..10 {
         let bundles = mint.take(SUSTAINED / 10);
         size = bundles[0].size();
@@ -144,10 +144,18 @@ fn sustained(store: &Store, mint: &mut Mint) {
         cpu * 1e6 / count,
         count / wall
     );
-    let per_kib = number(bytes) / count / (number(size as u64) / 1024.0) / 1024.0;
+    let kib = |bytes: u64| number(bytes) / count / 1024.0;
     println!(
-        "bench: store.bytes_per_kib {per_kib:.2} (KiB given to the disk for each KiB of bundles, {IN_FLIGHT} in flight)"
+        "bench: store.bytes_per_kib {:.2} (KiB given to the disk for each bundle of {size} bytes, {IN_FLIGHT} in flight; the log grew by {:.2}; for each KiB of bundles {:.2})",
+        kib(bytes),
+        kib(length(log) - log_before),
+        kib(bytes) / (number(size as u64) / 1024.0)
     );
+}
+
+/// Bytes of the files in a directory.
+fn length(dir: &Path) -> u64 {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
 }
 
 fn main() {
@@ -159,6 +167,7 @@ fn main() {
     let disk = bare::describe(&arguments.dir);
     println!("store bench on {disk}");
     small(&arguments, &disk);
+    bodies::compare(&arguments.dir);
     peers::compare(&arguments);
     million::run(&arguments);
 }

@@ -1,39 +1,64 @@
-//! A block: a few kilobytes of neighbouring keys with their newest values, as one value in sled.
+//! A block: a few kilobytes of neighbouring keys with what became of them.
 //!
-//! sled costs some 30 µs of processor time and 200 bytes of memory for an entry, however small it is, and a bundle has
-//! five or more. Blocks share that. A block has the CRC-32 of the sled key and the rest, then for each entry: bytes shared
-//! with the key before, bytes of the rest of the key, that rest, the value as `Stored` encodes it.
+//! For each entry: bytes shared with the key before, bytes of the rest of the key, that rest, then 2 where the key is gone,
+//! or the value as `Stored` encodes it, which begins with 0 or 1. The pointer to a block has its checksum.
+
+use std::cmp::Ordering;
 
 use crate::stored::{Stored, number, put_number};
 
 /// Bytes at which a block is full.
-const BLOCK_BYTES: usize = 4_096;
-/// Bytes that blocks are filled to where several are needed, so that they can take some more.
-const FILL_BYTES: usize = 3_072;
-const HEAD: usize = 4;
+pub(crate) const BLOCK_BYTES: usize = 4_096;
+/// Most bytes of a block: it is full below its limit, and an entry is at most a key and a value kept beside it.
+pub(crate) const BLOCK_BYTES_MAX: usize = BLOCK_BYTES + 2_048;
+const GONE: u8 = 2;
 
-/// Keys with their newest values, in order.
-pub(crate) type Entries = Vec<(Vec<u8>, Stored)>;
+/// A key with its newest value, or `None` where it is gone.
+pub(crate) type Change = (Vec<u8>, Option<Stored>);
 
-/// Bytes that are no block, or not the one of this key.
+/// Bytes that are no block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotABlock;
 
-/// The checksum a block begins with.
-pub(crate) fn checksum_of(block: &[u8]) -> u32 {
-    block.first_chunk::<HEAD>().map_or(0, |head| u32::from_be_bytes(*head))
+/// A block being filled, in the order of keys.
+#[derive(Debug, Default)]
+pub(crate) struct Filling {
+    bytes: Vec<u8>,
+    first: Vec<u8>,
+    former: Vec<u8>,
 }
 
-fn checked<'a>(sled_key: &[u8], block: &'a [u8]) -> Result<&'a [u8], NotABlock> {
-    let (head, rest) = block.split_first_chunk::<HEAD>().ok_or(NotABlock)?;
-    if u32::from_be_bytes(*head) == checksum(sled_key, rest) { Ok(rest) } else { Err(NotABlock) }
-}
+impl Filling {
+    /// Appends an entry.
+    pub(crate) fn push(&mut self, key: &[u8], stored: Option<&Stored>) {
+        if self.bytes.is_empty() {
+            self.first = key.to_vec();
+        }
+        let shared = self.former.iter().zip(key).take_while(|(a, b)| a == b).count();
+        put_number(&mut self.bytes, u64::try_from(shared).unwrap_or(u64::MAX));
+        put_number(&mut self.bytes, u64::try_from(key.len() - shared).unwrap_or(u64::MAX));
+        self.bytes.extend_from_slice(&key[shared..]);
+        match stored {
+            Some(stored) => stored.encode(&mut self.bytes),
+            None => self.bytes.push(GONE),
+        }
+        self.former.truncate(shared);
+        self.former.extend_from_slice(&key[shared..]);
+    }
 
-fn checksum(sled_key: &[u8], rest: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(sled_key);
-    hasher.update(rest);
-    hasher.finalize()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() >= BLOCK_BYTES
+    }
+
+    /// The first key and the bytes; what is pushed next begins another block.
+    pub(crate) fn take(&mut self) -> (Vec<u8>, Vec<u8>) {
+        self.former.clear();
+        (std::mem::take(&mut self.first), std::mem::take(&mut self.bytes))
+    }
 }
 
 /// Steps to the next entry of a block: `key` becomes its key, `rest` begins with its value.
@@ -50,68 +75,54 @@ fn next_key(key: &mut Vec<u8>, rest: &mut &[u8]) -> Result<(), NotABlock> {
     Ok(())
 }
 
-/// The value of one key.
-pub(crate) fn find(sled_key: &[u8], block: &[u8], wanted: &[u8]) -> Result<Option<Stored>, NotABlock> {
-    let mut rest = checked(sled_key, block)?;
+fn next_value(rest: &mut &[u8]) -> Result<Option<Stored>, NotABlock> {
+    match rest.split_first() {
+        Some((&GONE, tail)) => {
+            *rest = tail;
+            Ok(None)
+        }
+        _ => Stored::decode(rest).map(Some).ok_or(NotABlock),
+    }
+}
+
+fn skip_value(rest: &mut &[u8]) -> Result<(), NotABlock> {
+    match rest.split_first() {
+        Some((&GONE, tail)) => {
+            *rest = tail;
+            Ok(())
+        }
+        _ => Stored::skip(rest).ok_or(NotABlock),
+    }
+}
+
+/// What a block says of a key; `Some(None)` where it is gone.
+pub(crate) fn find(block: &[u8], wanted: &[u8]) -> Result<Option<Option<Stored>>, NotABlock> {
+    let mut rest = block;
     let mut key = Vec::with_capacity(wanted.len() + 64);
     while !rest.is_empty() {
         next_key(&mut key, &mut rest)?;
         match key.as_slice().cmp(wanted) {
-            std::cmp::Ordering::Less => Stored::skip(&mut rest).ok_or(NotABlock)?,
-            std::cmp::Ordering::Equal => return Stored::decode(&mut rest).map(Some).ok_or(NotABlock),
-            std::cmp::Ordering::Greater => return Ok(None),
+            Ordering::Less => skip_value(&mut rest)?,
+            Ordering::Equal => return next_value(&mut rest).map(Some),
+            Ordering::Greater => return Ok(None),
         }
     }
     Ok(None)
 }
 
-/// All entries.
-pub(crate) fn decode(sled_key: &[u8], block: &[u8]) -> Result<Entries, NotABlock> {
-    let mut rest = checked(sled_key, block)?;
-    let (mut entries, mut key) = (Entries::new(), Vec::new());
+/// All entries from a key on.
+pub(crate) fn decode(block: &[u8], from: &[u8]) -> Result<Vec<Change>, NotABlock> {
+    let mut rest = block;
+    let (mut entries, mut key) = (Vec::new(), Vec::new());
     while !rest.is_empty() {
         next_key(&mut key, &mut rest)?;
-        entries.push((key.clone(), Stored::decode(&mut rest).ok_or(NotABlock)?));
+        if key.as_slice() < from {
+            skip_value(&mut rest)?;
+        } else {
+            entries.push((key.clone(), next_value(&mut rest)?));
+        }
     }
     Ok(entries)
-}
-
-/// Packs entries into blocks, each with the place of its first entry. What does not fit one block is spread evenly over
-/// several with some room left in each.
-pub(crate) fn pack(entries: &Entries) -> Vec<(usize, Vec<u8>)> {
-    let blocks = pack_up_to(entries, BLOCK_BYTES);
-    if blocks.len() < 2 {
-        return blocks;
-    }
-    let total: usize = blocks.iter().map(|(_, block)| block.len()).sum();
-    pack_up_to(entries, total / total.div_ceil(FILL_BYTES) + 1)
-}
-
-fn pack_up_to(entries: &Entries, limit: usize) -> Vec<(usize, Vec<u8>)> {
-    let mut blocks: Vec<(usize, Vec<u8>)> = Vec::new();
-    let mut former: &[u8] = &[];
-    for (at, (key, stored)) in entries.iter().enumerate() {
-        if blocks.last().is_none_or(|(_, block)| block.len() >= limit) {
-            blocks.push((at, Vec::with_capacity(BLOCK_BYTES + 1_024)));
-            former = &[];
-        }
-        let Some((_, block)) = blocks.last_mut() else { continue };
-        let shared = former.iter().zip(key).take_while(|(a, b)| a == b).count();
-        put_number(block, u64::try_from(shared).unwrap_or(u64::MAX));
-        put_number(block, u64::try_from(key.len() - shared).unwrap_or(u64::MAX));
-        block.extend_from_slice(&key[shared..]);
-        stored.encode(block);
-        former = key;
-    }
-    blocks
-}
-
-/// Puts the checksum before a packed block.
-pub(crate) fn seal(sled_key: &[u8], packed: &[u8]) -> Vec<u8> {
-    let mut block = Vec::with_capacity(HEAD + packed.len());
-    block.extend_from_slice(&checksum(sled_key, packed).to_be_bytes());
-    block.extend_from_slice(packed);
-    block
 }
 
 #[cfg(test)]
@@ -119,37 +130,41 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    fn entries(count: u32, length: usize) -> Entries {
-        let stored = |_| Stored::Here { segment: 5, bytes: vec![1; length].into() };
+    fn entries(count: u32) -> Vec<Change> {
+        let stored = |number: u32| {
+            (number % 3 != 0)
+                .then(|| Stored::Here { segment: 5, bytes: vec![1; number as usize % 60].into() })
+        };
         (0..count).map(|number| (number.to_be_bytes().to_vec(), stored(number))).collect()
     }
 
     #[test]
-    fn entries_come_back_from_the_block_they_are_found_in() {
-        let all = entries(300, 60);
-        let blocks = pack(&all);
-        assert!(blocks.len() > 3);
-        let mut back = Entries::new();
-        for (at, packed) in &blocks {
-            let block = seal(&all[*at].0, packed);
-            assert!(block.len() < BLOCK_BYTES + 100);
-            let found = find(&all[*at].0, &block, &all[*at + 1].0).unwrap();
-            assert_eq!(found.as_ref(), Some(&all[*at + 1].1));
-            assert_eq!(find(&all[*at].0, &block, &[0xff]).unwrap(), None);
-            assert_eq!(find(b"other", &block, &[0xff]), Err(NotABlock));
-            back.extend(decode(&all[*at].0, &block).unwrap());
+    fn entries_come_back_from_the_block_they_are_in() {
+        let all = entries(100);
+        let mut filling = Filling::default();
+        all.iter().for_each(|(key, stored)| filling.push(key, stored.as_ref()));
+        let (first, block) = filling.take();
+        assert_eq!(first, all[0].0);
+        assert!(filling.is_empty());
+        for (key, stored) in &all {
+            assert_eq!(find(&block, key).unwrap().as_ref(), Some(stored));
         }
-        assert_eq!(back, all);
+        assert_eq!(find(&block, &[0xff]).unwrap(), None);
+        assert_eq!(decode(&block, &[]).unwrap(), all);
+        assert_eq!(decode(&block, &all[40].0).unwrap(), all[40..]);
     }
 
     #[test]
-    fn flipped_bits_are_found() {
-        let all = entries(4, 20);
-        let block = seal(b"k", &pack(&all)[0].1);
+    fn cut_blocks_are_refused_or_shorter() {
+        let all = entries(20);
+        let mut filling = Filling::default();
+        all.iter().for_each(|(key, stored)| filling.push(key, stored.as_ref()));
+        let (_, block) = filling.take();
         for at in 0..block.len() {
-            let mut wrong = block.clone();
-            wrong[at] ^= 0x20;
-            assert_eq!(decode(b"k", &wrong), Err(NotABlock));
+            assert!(
+                decode(&block[..at], &[]).is_ok_and(|some| all.starts_with(&some))
+                    || decode(&block[..at], &[]).is_err()
+            );
         }
     }
 }

@@ -1,217 +1,186 @@
-//! The index: the newest value of every key, or its place in the log, as blocks in one sled tree.
+//! The index: the newest value of every key, or its place in the log.
 //!
-//! It follows from the log and is never trusted. sled 0.34 syncs nothing that a power cut respects, and a cut can leave
-//! files it does not open, or opens with older pages (see `docs/architecture.md`). So each batch of blocks carries, in
-//! the same atomic sled batch, the sum of the checksums of all blocks after it, and opening compares that with the blocks
-//! that are there. An index that disagrees, or that is older than the log says it was, is made anew from the log.
+//! It is a few runs, oldest first. A checkpoint writes what is in memory as the newest run; runs of one level are merged
+//! into one of the next ([`crate::levels`]), so that each entry is written few times and each look-up reads few runs. A run
+//! is blocks of neighbouring keys in a file that is never changed; sled has for each block its first key, place and
+//! checksum, and the [`State`]: which runs there are, and up to where in the log they know everything.
 //!
-//! The blocks divide the keys: a block has those from its sled key to the next block's. Splitting a block moves entries
-//! to the right only, and blocks are never joined, so that a reader who goes from left to right misses nothing.
+//! All of it follows from the log and is never trusted. sled 0.34 syncs nothing that a power cut respects, and a cut can
+//! leave files it does not open, or opens with older pages (see `docs/architecture.md`). So the state, one value, has the sum
+//! of the checksums of all pointers of each run; opening compares that with the pointers that are there and them with the
+//! blocks. An index that disagrees, or that is older than the log says it was, is made anew from the log.
 
 pub(crate) mod block;
-mod merge;
+mod filter;
+pub(crate) mod merged;
+pub(crate) mod pointers;
+pub(crate) mod run;
+mod state;
 
-use sled::{IVec, Tree};
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::live::ReadError;
-use crate::log::Position;
-use crate::stored::Stored;
-use block::{Entries, checksum_of, decode, find};
-pub(crate) use merge::{Batches, merge};
+use sled::Tree;
 
-/// Before the sled key of every block.
-const BLOCK: u8 = 1;
-/// sled's key of the [`State`].
-const STATE: [u8; 1] = [0];
-const STATE_VERSION: u8 = 2;
+use crate::engine::{Engine, EngineError};
+use crate::layout::RUNS_DIR;
+pub(crate) use run::{Place, Run, RunWriter};
+use state::NotAState;
+pub(crate) use state::{RunMeta, State};
 
-/// What the index says of itself, written with every change to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct State {
-    /// The log is to be read from here on top of it.
-    pub(crate) position: Position,
-    /// Nothing in it is from behind this place in the log.
-    pub(crate) reach: Position,
-    /// Blocks.
-    pub(crate) blocks: u64,
-    /// Their bytes.
-    pub(crate) bytes: u64,
-    /// Sum of their mixed checksums.
-    sum: u64,
+/// An index in use: sled, and the runs that its state lists.
+pub(crate) struct Index {
+    engine: Engine,
+    runs: Vec<Arc<Run>>,
+    state: State,
 }
 
-impl State {
-    /// The same without a block.
-    pub(crate) fn emptied(self) -> Self {
-        Self { position: self.position, reach: self.reach, ..Self::default() }
+/// What was found where an index should be.
+pub(crate) enum Found {
+    /// One that is as it was written.
+    Whole(Index),
+    /// One that never got a state.
+    Unfinished(Engine),
+    /// One of an earlier program.
+    Former(Engine),
+    /// One that is not as it was written.
+    Damaged(Engine),
+}
+
+impl Index {
+    /// A new one without runs. Durable once [`Desk::write`] has been called.
+    pub(crate) fn empty(engine: Engine) -> Self {
+        let state = State { next_run: 1, ..State::default() };
+        Self { engine, runs: Vec::new(), state }
     }
 
-    fn add(&mut self, block: &[u8]) {
-        self.blocks += 1;
-        self.bytes += u64::try_from(block.len()).unwrap_or(u64::MAX);
-        self.sum = self.sum.wrapping_add(mixed(block));
-    }
-
-    fn remove(&mut self, block: &[u8]) {
-        self.blocks = self.blocks.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(u64::try_from(block.len()).unwrap_or(u64::MAX));
-        self.sum = self.sum.wrapping_sub(mixed(block));
-    }
-
-    fn encode(self) -> Vec<u8> {
-        let Self { position, reach, blocks, bytes, sum } = self;
-        let mut out = vec![STATE_VERSION];
-        for number in [position.segment, position.offset, reach.segment, reach.offset, blocks, bytes, sum] {
-            out.extend_from_slice(&number.to_be_bytes());
+    /// Opens the runs and compares everything with its checksums: reads all of the index once.
+    pub(crate) fn open(dir: &Path, engine: Engine) -> Result<Found, EngineError> {
+        let state = match pointers::state(engine.tree())? {
+            Some(Ok(state)) => state,
+            Some(Err(NotAState::OtherVersion)) => return Ok(Found::Former(engine)),
+            None if engine.tree().is_empty() => return Ok(Found::Unfinished(engine)),
+            Some(Err(NotAState::Damaged)) | None => return Ok(Found::Damaged(engine)),
+        };
+        match open_runs(dir, engine.tree(), &state)? {
+            Some(runs) => Ok(Found::Whole(Self { engine, runs, state })),
+            None => Ok(Found::Damaged(engine)),
         }
-        let checksum = crc32fast::hash(&out);
-        out.extend_from_slice(&checksum.to_be_bytes());
-        out
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (rest, checksum) = bytes.split_last_chunk::<4>()?;
-        let (version, rest) = rest.split_first()?;
-        let (numbers, tail) = rest.as_chunks::<8>();
-        let numbers: [u64; 7] =
-            numbers.iter().map(|n| u64::from_be_bytes(*n)).collect::<Vec<_>>().try_into().ok()?;
-        let [segment, offset, reach_segment, reach_offset, blocks, block_bytes, sum] = numbers;
-        let position = Position { segment, offset };
-        let reach = Position { segment: reach_segment, offset: reach_offset };
-        let right = u32::from_be_bytes(*checksum) == crc32fast::hash(bytes.split_last_chunk::<4>()?.0);
-        let right = right && *version == STATE_VERSION && tail.is_empty();
-        right.then_some(Self { position, reach, blocks, bytes: block_bytes, sum })
-    }
-}
-
-/// A block's checksum, spread over 64 bits so that sums of different blocks differ.
-fn mixed(block: &[u8]) -> u64 {
-    let mut mixed = u64::from(checksum_of(block)).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-fn sled_key(key: &[u8]) -> Vec<u8> {
-    [&[BLOCK], key].concat()
-}
-
-/// What the index says of itself; `None` where it does not, or not rightly.
-pub(crate) fn state(tree: &Tree) -> sled::Result<Option<State>> {
-    Ok(tree.get(STATE)?.and_then(|bytes| State::decode(&bytes)))
-}
-
-/// Writes the state of an index without blocks.
-pub(crate) fn set_state(tree: &Tree, state: State) -> sled::Result<()> {
-    tree.insert(STATE, state.encode()).map(drop)
-}
-
-/// The block that has a key, if any has.
-fn block_of(tree: &Tree, key: &[u8]) -> sled::Result<Option<(IVec, IVec)>> {
-    tree.range(vec![BLOCK]..=sled_key(key)).next_back().transpose()
-}
-
-/// The newest value of a key in the index.
-pub(crate) fn get(tree: &Tree, key: &[u8]) -> Result<Option<Stored>, ReadError> {
-    match block_of(tree, key)? {
-        Some((sled_key, block)) => Ok(find(&sled_key, &block, key)?),
-        None => Ok(None),
-    }
-}
-
-/// All entries from a key on, in order.
-pub(crate) struct Scan {
-    blocks: sled::Iter,
-    entries: std::vec::IntoIter<(Vec<u8>, Stored)>,
-    /// Entries below this were given already, or are not wanted.
-    from: Vec<u8>,
-    /// The first block may begin before `from`.
-    skipping: bool,
-}
-
-/// Begins at the first key that is not below `from`.
-pub(crate) fn scan(tree: &Tree, from: &[u8]) -> Result<Scan, ReadError> {
-    let start = block_of(tree, from)?.map_or_else(|| sled_key(from), |(key, _)| key.to_vec());
-    let blocks = tree.range(start..vec![BLOCK + 1]);
-    Ok(Scan { blocks, entries: Vec::new().into_iter(), from: from.to_vec(), skipping: true })
-}
-
-impl Iterator for Scan {
-    type Item = Result<(Vec<u8>, Stored), ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            for entry in self.entries.by_ref() {
-                if self.skipping && entry.0 < self.from {
-                    continue;
-                }
-                self.skipping = false;
-                if self.entries.len() == 0 {
-                    // The next block may have been split off from this one meanwhile: what it repeats is skipped.
-                    self.from.clone_from(&entry.0);
-                    self.from.push(0);
-                    self.skipping = true;
-                }
-                return Some(Ok(entry));
-            }
-            let entries = self.blocks.next()?.map_err(ReadError::from);
-            match entries.and_then(|(key, block)| Ok(decode(&key, &block)?)) {
-                Ok(entries) => self.entries = entries.into_iter(),
-                Err(error) => return Some(Err(error)),
+    /// Removes what a crash left of runs that are not listed.
+    pub(crate) fn sweep(&self, dir: &Path) -> Result<(), EngineError> {
+        let listed = |number: u64| self.state.runs.iter().any(|run| run.number == number);
+        for number in pointers::runs(self.engine.tree())? {
+            if !listed(number) {
+                pointers::forget(self.engine.tree(), number)?;
             }
         }
+        let names: Vec<PathBuf> = self.state.runs.iter().map(|meta| run::path(dir, meta.number)).collect();
+        let sweep = || -> io::Result<()> {
+            for entry in fs::read_dir(dir.join(RUNS_DIR))? {
+                let path = entry?.path();
+                if !names.contains(&path) {
+                    fs::remove_file(path)?;
+                }
+            }
+            Ok(())
+        };
+        sweep().map_err(EngineError::Io)
+    }
+
+    pub(crate) fn tree(&self) -> &Tree {
+        self.engine.tree()
+    }
+
+    /// Oldest first.
+    pub(crate) fn runs(&self) -> &[Arc<Run>] {
+        &self.runs
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// sled's file.
+    pub(crate) fn sled(&self) -> &File {
+        self.engine.log()
+    }
+
+    /// Bytes of all its files.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        let sled = self.sled().metadata().map_or(0, |file| file.len());
+        sled + self.state.runs.iter().map(RunMeta::file_bytes).sum::<u64>()
+    }
+
+    /// What is needed to change it beside readers.
+    pub(crate) fn desk(&self, dir: &Path) -> io::Result<Desk> {
+        let sled = self.sled().try_clone()?;
+        Ok(Desk {
+            dir: dir.to_path_buf(),
+            tree: self.tree().clone(),
+            sled,
+            runs: self.runs.clone(),
+            state: self.state.clone(),
+        })
+    }
+
+    /// Puts a run in the place of others, with the state that has been written.
+    pub(crate) fn replace(&mut self, range: Range<usize>, run: Option<Run>, state: State) {
+        self.runs.splice(range, run.map(Arc::new));
+        self.state = state;
+    }
+
+    /// A number for a run, which is not given again.
+    pub(crate) fn take_number(&mut self) -> u64 {
+        let number = self.state.next_run;
+        self.state.next_run += 1;
+        number
+    }
+
+    /// The same in another sled; gives back the former one.
+    pub(crate) fn swap_engine(&mut self, engine: Engine) -> Engine {
+        std::mem::replace(&mut self.engine, engine)
+    }
+
+    /// Lets go of sled.
+    pub(crate) fn close(self) -> Result<(), EngineError> {
+        self.engine.close()
     }
 }
 
-/// The blocks are those that the index says it has.
-pub(crate) fn agrees(tree: &Tree, state: &State) -> sled::Result<bool> {
-    let mut found = state.emptied();
-    for item in tree.range(vec![BLOCK]..vec![BLOCK + 1]) {
-        let (key, block) = item?;
-        if decode(&key, &block).is_err() {
-            return Ok(false);
+fn open_runs(dir: &Path, tree: &Tree, state: &State) -> Result<Option<Vec<Arc<Run>>>, EngineError> {
+    let mut runs = Vec::with_capacity(state.runs.len());
+    for meta in &state.runs {
+        match Run::open(dir, *meta).map_err(EngineError::Io)? {
+            Some(run) if run.is_whole(tree)? => runs.push(Arc::new(run)),
+            _ => return Ok(None),
         }
-        found.add(&block);
     }
-    Ok(found == *state)
+    Ok(Some(runs))
 }
 
-/// A whole block as it is written: its sled key and its bytes.
-fn sealed(first: &[u8], packed: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let key = sled_key(first);
-    let block = block::seal(&key, packed);
-    (key, block)
+/// A copy of what the index is made of, for the one thread that changes it.
+pub(crate) struct Desk {
+    pub(crate) dir: PathBuf,
+    pub(crate) tree: Tree,
+    pub(crate) sled: File,
+    pub(crate) runs: Vec<Arc<Run>>,
+    pub(crate) state: State,
 }
 
-/// Packs entries behind all that an index has into blocks, and counts them in.
-pub(crate) fn blocks_of(state: &mut State, entries: &Entries) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut blocks = Vec::new();
-    for (at, packed) in block::pack(entries) {
-        // The very first block has everything below the second.
-        let first = if state.blocks == 0 { &[] } else { entries[at].0.as_slice() };
-        let (key, block) = sealed(first, &packed);
-        state.add(&block);
-        blocks.push((key, block));
+impl Desk {
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place { dir: &self.dir, tree: &self.tree, sled: &self.sled }
     }
-    blocks
-}
 
-/// Changes to be merged: a value, or `None` where the key goes.
-pub(crate) type Changes<'a> = dyn Iterator<Item = (&'a [u8], Option<&'a Stored>)> + 'a;
-
-/// The entries of a block with changes put in, both in order.
-fn merged(old: Entries, changes: Vec<(&[u8], Option<&Stored>)>) -> Entries {
-    let mut out = Entries::with_capacity(old.len() + changes.len());
-    let mut old = old.into_iter().peekable();
-    for (key, stored) in changes {
-        while let Some(entry) = old.next_if(|(before, _)| before.as_slice() < key) {
-            out.push(entry);
-        }
-        old.next_if(|(same, _)| same == key);
-        if let Some(stored) = stored {
-            out.push((key.to_vec(), stored.clone()));
-        }
+    /// Writes the state with everything that went to sled before it, durably.
+    pub(crate) fn write(&self, state: &State) -> Result<(), EngineError> {
+        pointers::set_state(&self.tree, state)?;
+        Engine::flush_tree(&self.tree)?;
+        self.sled.sync_data().map_err(EngineError::Io)
     }
-    out.extend(old);
-    out
 }

@@ -123,6 +123,18 @@ impl Log {
         }
     }
 
+    /// Bytes alive in each segment.
+    pub(crate) fn live_bytes(&self) -> BTreeMap<u64, u64> {
+        lock(&self.segments).iter().map(|(number, used)| (*number, used.live)).collect()
+    }
+
+    /// Takes over what was counted before.
+    pub(crate) fn set_live_bytes(&self, counted: &BTreeMap<u64, u64>) {
+        for (number, used) in lock(&self.segments).iter_mut() {
+            used.live = counted.get(number).copied().unwrap_or_default();
+        }
+    }
+
     /// Counts nothing as alive any more, to count anew.
     pub(crate) fn forget_live(&self) {
         lock(&self.segments).values_mut().for_each(|segment| segment.live = 0);

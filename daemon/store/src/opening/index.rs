@@ -7,16 +7,21 @@ use super::files::{index_numbers, make_dir, remove_dir, set_index_aside, sync_pa
 use crate::checkpoint::checkpoint;
 use crate::engine::{Engine, EngineError, guarded};
 use crate::error::StoreError;
-use crate::index::{self, State};
-use crate::layout::index_dir;
+use crate::index::run::take_spare;
+use crate::index::{self, Index};
+use crate::layout::{RUNS_DIR, index_dir};
+use crate::levels::settle;
 use crate::live::{Live, engine_error};
 use crate::log::replay::{Replay, Replayed, replay};
 use crate::log::{Log, Position};
+use crate::tail;
 
 /// The store as the log has it.
 pub(crate) struct Loaded {
     pub(crate) live: Live,
     pub(crate) replay: Replay,
+    /// What the log had beyond the index hangs together and follows from it. Not looked at where the index is new.
+    pub(crate) agrees: bool,
     /// Why the index was made anew, if it was, and where the former one is.
     pub(crate) rebuilt: Option<(&'static str, Option<PathBuf>)>,
 }
@@ -29,10 +34,25 @@ pub(crate) struct Limits {
     pub(crate) segment_bytes: u64,
 }
 
+impl Limits {
+    /// A checkpoint takes less than half of what memory held.
+    fn spare_bytes(&self) -> u64 {
+        u64::try_from(self.recent_bytes / 2).unwrap_or(u64::MAX)
+    }
+}
+
 enum Found {
-    Fits(Box<Live>, Replay),
-    /// There is none, or it does not fit; why, if that is worth a word.
-    Not(Option<&'static str>),
+    Fits(Box<Live>, Read),
+    /// There is none; why, if that is worth a word.
+    None(Option<&'static str>),
+    /// It does not fit, and may be worth a look.
+    Wrong(&'static str),
+}
+
+/// What reading the log on top of an index found.
+struct Read {
+    replay: Replay,
+    agrees: bool,
 }
 
 /// Opens the newest index and reads on in the log from where it ends; or reads all of the log.
@@ -41,14 +61,17 @@ pub(crate) fn load(dir: &Path, log: &Arc<Log>, limits: Limits) -> Result<Loaded,
     let numbers = index_numbers(dir)?;
     for (at, number) in numbers.iter().enumerate() {
         match try_index(dir, log, *number, limits)? {
-            Found::Fits(live, replay) => {
+            Found::Fits(live, Read { replay, agrees }) => {
                 for older in &numbers[at + 1..] {
                     remove_dir(&index_dir(dir, *older))?;
                 }
-                return Ok(Loaded { live: *live, replay, rebuilt: why.map(|why| (why, aside)) });
+                return Ok(Loaded { live: *live, replay, agrees, rebuilt: why.map(|why| (why, aside)) });
             }
-            Found::Not(None) => remove_dir(&index_dir(dir, *number))?,
-            Found::Not(Some(reason)) => {
+            Found::None(reason) => {
+                why = why.or(reason);
+                remove_dir(&index_dir(dir, *number))?;
+            }
+            Found::Wrong(reason) => {
                 tracing::warn!(reason, "the store's index is made anew from its log");
                 why = Some(reason);
                 aside = Some(set_index_aside(dir, &index_dir(dir, *number))?);
@@ -60,8 +83,8 @@ pub(crate) fn load(dir: &Path, log: &Arc<Log>, limits: Limits) -> Result<Loaded,
         why = Some("it was missing");
     }
     let number = numbers.first().map_or(1, |highest| highest + 1);
-    let (live, replay) = rebuild(dir, log, number, limits)?;
-    Ok(Loaded { live, replay, rebuilt: why.filter(|_| has_data).map(|why| (why, aside)) })
+    let (live, Read { replay, agrees }) = rebuild(dir, log, number, limits)?;
+    Ok(Loaded { live, replay, agrees, rebuilt: why.filter(|_| has_data).map(|why| (why, aside)) })
 }
 
 fn try_index(dir: &Path, log: &Arc<Log>, number: u64, limits: Limits) -> Result<Found, StoreError> {
@@ -70,62 +93,94 @@ fn try_index(dir: &Path, log: &Arc<Log>, number: u64, limits: Limits) -> Result<
         Ok(engine) => engine,
         Err(EngineError::Broken(detail)) => {
             tracing::warn!(%detail, "the index does not open");
-            return Ok(Found::Not(Some("it did not open")));
+            return Ok(Found::Wrong("it did not open"));
         }
         Err(error) => return Err(engine_error(dir, "open the index of", &error)),
     };
-    let tree = engine.tree().clone();
-    let checked = guarded(|| {
-        let Some(state) = index::state(&tree)? else { return Ok(None) };
-        Ok(Some((state, index::agrees(&tree, &state)?)))
-    });
-    let state = match checked {
-        Ok(Some((state, true))) => state,
-        // Without a state it was never finished, or sled has lost even that.
-        Ok(None) if tree.is_empty() => return close_unfit(engine, None),
-        Ok(_) | Err(EngineError::Broken(_)) => {
-            return close_unfit(engine, Some("its blocks were not those it should have"));
+    make_dir(&dir.join(RUNS_DIR))?;
+    let index = match guarded(|| Index::open(dir, engine)) {
+        Ok(index::Found::Whole(index)) => index,
+        // Sled may have lost even the state.
+        Ok(index::Found::Unfinished(engine)) => return Ok(closed(engine, Found::None(None))),
+        Ok(index::Found::Former(engine)) => {
+            return Ok(closed(engine, Found::None(Some("it had an earlier form"))));
+        }
+        Ok(index::Found::Damaged(engine)) => return Ok(closed(engine, Found::Wrong(DAMAGED))),
+        Err(EngineError::Broken(detail)) => {
+            tracing::warn!(%detail, "the index is damaged");
+            return Ok(Found::Wrong(DAMAGED));
         }
         Err(error) => return Err(engine_error(dir, "read the index of", &error)),
     };
+    let position = index.state().position;
     let oldest = log.segments().keys().next().copied().unwrap_or(1);
-    if state.position.segment < oldest && !(state.position.segment == 0 && oldest == 1) {
-        return close_unfit(engine, Some("it was older than the log"));
+    if position.segment < oldest && !(position.segment == 0 && oldest == 1) {
+        return Ok(shut(index, "it was older than the log"));
     }
-    let live = Live::new(dir, Arc::clone(log), engine, state, number);
-    let replay = read_log(&live, state.position, limits)?;
-    let end = live.beside(|parts| parts.recent.end);
-    if state.reach > end {
-        let before = live.change(|parts| std::mem::replace(&mut parts.engine, Err(StoreError::Closed)));
-        return before
-            .map_or(Ok(Found::Not(None)), |engine| close_unfit(engine, Some("it was newer than the log")));
+    if position > Position::default() && !reaches(log, position) {
+        return Ok(shut(index, "it was newer than the log"));
     }
-    Ok(Found::Fits(Box::new(live), replay))
+    if let Err(error) = guarded(|| index.sweep(dir)) {
+        tracing::debug!(?error, "removing what is left of unfinished runs");
+    }
+    log.set_live_bytes(&index.state().live);
+    let live = Live::new(dir, Arc::clone(log), index, number, limits.spare_bytes());
+    let read = read_log(&live, position, limits, Check::Tail)?;
+    take_spare(dir, live.spare_bytes);
+    Ok(Found::Fits(Box::new(live), read))
 }
 
-fn close_unfit(engine: Engine, why: Option<&'static str>) -> Result<Found, StoreError> {
+const DAMAGED: &str = "its blocks were not those it should have";
+
+/// The log has everything up to a place: it has lost no end that the index knows.
+fn reaches(log: &Log, place: Position) -> bool {
+    log.segments().get(&place.segment).is_some_and(|used| used.length >= place.offset)
+}
+
+fn closed(engine: Engine, found: Found) -> Found {
     if let Err(error) = engine.close() {
         tracing::debug!(?error, "closing an index that does not fit");
     }
-    Ok(Found::Not(why))
+    found
+}
+
+fn shut(index: Index, why: &'static str) -> Found {
+    if let Err(error) = index.close() {
+        tracing::debug!(?error, "closing an index that does not fit");
+    }
+    Found::Wrong(why)
+}
+
+/// Whether what is read is compared with the index before it becomes part of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Check {
+    Tail,
+    /// Everything is checked afterwards.
+    Later,
 }
 
 /// Reads the log into memory, and from there into the index whenever memory has its limit.
-fn read_log(live: &Live, from: Position, limits: Limits) -> Result<Replay, StoreError> {
-    let take_in = |end: Position, writes: Vec<Replayed>| {
-        let much = live.change(|parts| {
-            for (key, stored) in writes {
-                parts.recent.put(key, stored);
-            }
-            parts.recent.end = end;
-            parts.recent.bytes() >= limits.recent_bytes
-        });
-        if much { checkpoint(live).map_err(ReplayError::Store) } else { Ok(()) }
+fn read_log(live: &Live, from: Position, limits: Limits, check: Check) -> Result<Read, StoreError> {
+    let mut agrees = true;
+    let mut compare = || -> Result<(), StoreError> {
+        agrees = agrees && (check == Check::Later || tail::agrees(live)?);
+        Ok(())
     };
-    replay(&live.log, from, take_in).map_err(|error| match error {
+    let take_in = |end: Position, writes: Vec<Replayed>| {
+        live.replayed(end, writes).map_err(|error| live.unreadable("record", error))?;
+        if live.beside(|parts| parts.recent.is_full(limits.recent_bytes)) {
+            compare()?;
+            checkpoint(live)?;
+            settle(live, &mut || Ok(true))?;
+        }
+        Ok(())
+    };
+    let replay = replay(&live.log, from, take_in).map_err(|error| match error {
         ReplayError::Io(error) => StoreError::file("read", live.log.dir(), error),
         ReplayError::Store(error) => error,
-    })
+    })?;
+    compare()?;
+    Ok(Read { replay, agrees })
 }
 
 enum ReplayError {
@@ -139,18 +194,30 @@ impl From<std::io::Error> for ReplayError {
     }
 }
 
-fn rebuild(dir: &Path, log: &Arc<Log>, number: u64, limits: Limits) -> Result<(Live, Replay), StoreError> {
+impl From<StoreError> for ReplayError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn rebuild(dir: &Path, log: &Arc<Log>, number: u64, limits: Limits) -> Result<(Live, Read), StoreError> {
+    let runs = dir.join(RUNS_DIR);
+    remove_dir(&runs)?;
+    make_dir(&runs)?;
     let path = index_dir(dir, number);
     make_dir(&path)?;
     let failed = |error: EngineError| engine_error(dir, "make the index of", &error);
     let engine = Engine::open(&path, limits.cache_bytes).map_err(failed)?;
-    guarded(|| Ok(index::set_state(engine.tree(), State::default())?)).map_err(failed)?;
-    Engine::flush_tree(engine.tree()).map_err(failed)?;
-    engine.log().sync_data().map_err(|error| StoreError::file("sync", &path, error))?;
+    let index = Index::empty(engine);
+    let desk = index.desk(dir).map_err(|error| StoreError::file("open", &path, error))?;
+    guarded(|| desk.write(&desk.state)).map_err(failed)?;
+    drop(desk);
     for path in [path.join("conf"), path] {
         sync_path(path)?;
     }
-    let live = Live::new(dir, Arc::clone(log), engine, State::default(), number);
-    let replay = read_log(&live, Position::default(), limits)?;
-    Ok((live, replay))
+    log.forget_live();
+    let live = Live::new(dir, Arc::clone(log), index, number, limits.spare_bytes());
+    let read = read_log(&live, Position::default(), limits, Check::Later)?;
+    take_spare(dir, live.spare_bytes);
+    Ok((live, read))
 }

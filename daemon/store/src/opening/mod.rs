@@ -13,8 +13,8 @@ use crate::checkpoint::checkpoint;
 use crate::counters::Counters;
 use crate::engine::SyncFn;
 use crate::error::StoreError;
-use crate::layout::{LOG_DIR, MARK_FILE, SCHEMA_1_DIR, SCHEMA_VERSION};
-use crate::live::{Applied, Live};
+use crate::layout::{DAMAGE_FILE, LOG_DIR, MARK_FILE, SCHEMA_1_DIR, SCHEMA_VERSION};
+use crate::live::Live;
 use crate::lock::Lock;
 use crate::log::group::{GroupHead, Write};
 use crate::log::{Appender, Log};
@@ -51,16 +51,30 @@ pub(crate) fn open(dir: &Path, limits: Limits, sync: &SyncFn) -> Result<Opened, 
     }
     let mut base = Base::open(dir, limits, sync)?;
     base.tell(&mut report);
-    let depth = if report.closed_cleanly { Depth::Structure } else { Depth::Everything };
-    let counters = check(&mut base, depth, &mut Quarantine::new(dir), &mut report)?;
-    // What a damaged segment cannot say again is in the index from now on.
-    if !report.repairs.is_empty() {
-        checkpoint(&base.live)?;
+    let mut counters = base.counters;
+    if let Some(depth) = base.depth(dir) {
+        counters = check(&mut base, depth, &mut Quarantine::new(dir), &mut report)?;
+        // What a damaged segment cannot say again is in the index from now on.
+        if !report.repairs.is_empty() {
+            checkpoint(&base.live)?;
+        }
+        forget_damage(dir)?;
     }
     report.lost_transactions = acknowledged.unwrap_or(0).saturating_sub(counters.transactions);
     mark.set(counters.transactions);
     let Base { live, appender, .. } = base;
     Ok(Opened { live, appender, counters, mark, lock, report })
+}
+
+/// What was damaged has been dealt with.
+fn forget_damage(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join(DAMAGE_FILE);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::file("remove", path, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Appends a group as it is and notes that the store was closed.
@@ -87,6 +101,8 @@ pub(crate) struct Base<'a> {
 /// What loading found, for the report.
 struct Told {
     replay: crate::log::replay::Replay,
+    /// What is not in the index yet needs no further check.
+    agrees: bool,
     rebuilt: Option<(&'static str, Option<std::path::PathBuf>)>,
 }
 
@@ -98,18 +114,31 @@ impl<'a> Base<'a> {
         if let Some(found) = log.newer_schema().map_err(log_error)? {
             return Err(StoreError::NewerSchema { found, supported: SCHEMA_VERSION, dir: dir.to_path_buf() });
         }
-        let Loaded { live, replay, rebuilt } = load(dir, &log, limits)?;
-        let mut counters = live.read("counter", Store::counters).unwrap_or_default();
+        let Loaded { live, replay, agrees, rebuilt } = load(dir, &log, limits)?;
+        let counted = live.read("counter", Store::counters);
+        let agrees = agrees && counted.is_ok();
+        let mut counters = counted.unwrap_or_default();
         counters.transactions = counters.transactions.max(replay.last.map_or(0, |last| last.transactions));
         let appender = Appender::begin(&log).map_err(log_error)?;
         sync_path(dir)?;
-        let loaded = Told { replay, rebuilt };
+        let loaded = Told { replay, agrees, rebuilt };
         let mut base = Self { live, appender, counters, sync, limits, loaded };
         base.write(Vec::new())?;
         Ok(base)
     }
 
-    fn tell(&mut self, report: &mut RecoveryReport) {
+    /// How much is to be checked beyond what has been while the index and the end of the log were read: every block of
+    /// the one and every group of the other.
+    fn depth(&self, dir: &Path) -> Option<Depth> {
+        let Told { replay, agrees, rebuilt } = &self.loaded;
+        if replay.damaged > 0 || !agrees || dir.join(DAMAGE_FILE).exists() {
+            return Some(Depth::Everything);
+        }
+        // All of the log has just been read, and each group compared with its checksum.
+        rebuilt.is_some().then_some(Depth::Structure)
+    }
+
+    fn tell(&self, report: &mut RecoveryReport) {
         let replay = &self.loaded.replay;
         report.closed_cleanly = report.created || replay.last.is_some_and(|last| last.closed);
         if replay.torn > 0 || replay.damaged > 0 {
@@ -122,11 +151,11 @@ impl<'a> Base<'a> {
             ));
             report.set_aside.clone_from(&replay.aside);
         }
-        if let Some((why, aside)) = self.loaded.rebuilt.take() {
+        if let Some((why, aside)) = &self.loaded.rebuilt {
             report.closed_cleanly = false;
-            report.index_rebuilt = Some(why);
+            report.index_rebuilt = Some(*why);
             if report.set_aside.is_none() {
-                report.index_aside = aside;
+                report.index_aside.clone_from(aside);
             }
         }
     }
@@ -142,10 +171,10 @@ impl<'a> Base<'a> {
         let failed = |error| StoreError::file("write", &path, error);
         let stored = self.appender.append(head, &writes).map_err(failed)?;
         (self.sync)(self.appender.file()).map_err(failed)?;
-        let writes = writes.into_iter().zip(stored).map(|((key, _), stored)| (key, stored)).collect();
-        let formers = std::collections::BTreeMap::new();
-        self.live.apply(Applied { writes, formers, end: self.appender.position() });
-        if self.live.beside(|parts| parts.recent.bytes() >= self.limits.recent_bytes) {
+        let writes: Vec<_> = writes.into_iter().zip(stored).map(|((key, _), stored)| (key, stored)).collect();
+        let applied = self.live.replayed(self.appender.position(), writes);
+        applied.map_err(|error| self.live.unreadable("record", error))?;
+        if self.live.beside(|parts| parts.recent.is_full(self.limits.recent_bytes)) {
             checkpoint(&self.live)?;
         }
         Ok(())

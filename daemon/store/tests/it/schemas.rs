@@ -5,7 +5,7 @@ use std::path::Path;
 use pigeon_core::Catalog;
 use pigeon_store::{Store, StoreOptions, Table};
 
-use crate::support::{Mint, agree, node, open};
+use crate::support::{Mint, agree, copy_dir, node, open};
 
 /// The entries of a sled database: lengths of key and value (u32), key, value.
 fn make_sled(path: &Path, mut entries: &[u8]) {
@@ -74,4 +74,36 @@ fn a_later_schema_in_the_old_place_is_refused() {
     let error = Store::open(dir.path(), StoreOptions::default()).err().unwrap();
     assert!(error.to_string().contains("schema 9"), "{error}");
     assert!(path.join("db").exists());
+}
+
+/// A store of schema 2 whose index has all blocks in sled: sixty bundles of seed 1001, closed. Written by the last program
+/// that had such an index.
+#[test]
+fn an_index_of_the_former_form_is_made_anew_without_a_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema-2");
+    copy_dir(&fixture, dir.path());
+    let (store, report) = open(dir.path());
+    assert!(report.is_healthy() && report.lost_transactions == 0, "{report}");
+    assert_eq!(report.index_rebuilt, Some("it had an earlier form"), "{report}");
+    let check = |store: &Store| {
+        let mut mint = Mint::new(1001);
+        assert_eq!(agree(store).len(), 60);
+        for number in 0..60_u64 {
+            let content = if number < 9 { [50, 500, 9_000][number as usize % 3] } else { 50 };
+            let (bundle, reveal) = mint.bundle(number as usize, number as u32 % 3, content);
+            assert_eq!(store.bundle(&bundle.id()).unwrap().as_ref(), Some(&bundle));
+            assert_eq!(store.takers(&bundle.id()).unwrap(), [node(number)]);
+            assert_eq!(store.tombstone(&reveal.commitment()).unwrap(), Some(reveal));
+            let record = store.record(Table::Inbox, &number.to_be_bytes()).unwrap();
+            assert_eq!(record, Some(vec![1; content]));
+        }
+        assert_eq!(store.state("key 2").unwrap(), Some(vec![7; 300]));
+        assert_eq!(store.stats().unwrap().transactions, 60);
+    };
+    check(&store);
+    store.close().unwrap();
+    let (store, report) = open(dir.path());
+    assert!(report.is_healthy() && report.closed_cleanly && report.index_rebuilt.is_none(), "{report}");
+    check(&store);
 }
