@@ -16,7 +16,7 @@ use crate::{clean, compact};
 /// Bytes that sled may take for the place of one block,
 const SLED_BYTES_PER_BLOCK: u64 = 1_024;
 /// and beside.
-const SLED_BYTES_BESIDE: u64 = 8 << 20;
+const SLED_BYTES_BESIDE: u64 = 4 << 20;
 /// How long a writer waits for the keeper before it looks again.
 const WAIT: Duration = Duration::from_millis(100);
 

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use crate::checkpoint::checkpoint;
 use crate::counters::Counters;
 use crate::draft::{Draft, Drafted};
 use crate::engine::{EngineError, SyncFn};
@@ -30,6 +31,8 @@ pub const GROUP_TRANSACTIONS_MAX: usize = 64;
 pub const GROUP_BYTES_MAX: u64 = 256 << 10;
 /// While the index cannot be written, memory may grow to this many times its limit, by removals only.
 const STUCK_TIMES: usize = 4;
+/// A checkpoint ends the store's use where memory has this part of its limit.
+const CLOSING_PART: usize = 16;
 
 /// What the writer is asked.
 pub(crate) enum Message {
@@ -281,10 +284,22 @@ impl Writer {
         {
             tracing::error!("the store's keeper panicked");
         }
+        self.checkpoint_at_end();
         let noted = if self.fatal.is_some() || self.live.damage_seen() { Ok(()) } else { self.note_closed() };
         let before = self.live.change(|parts| std::mem::replace(&mut parts.index, Err(StoreError::Closed)));
         let shut = before.map_or(Ok(()), Index::close);
         noted.and(shut.map_err(|error| self.live.failed("close", &error)))
+    }
+
+    /// Spares the next opening the reading of much of the log, and the memory for it.
+    fn checkpoint_at_end(&self) {
+        let due = self.live.beside(|parts| parts.recent.bytes() >= self.recent_bytes / CLOSING_PART);
+        if due
+            && self.fatal.is_none()
+            && let Err(error) = checkpoint(&self.live)
+        {
+            tracing::debug!(%error, "no checkpoint at the end");
+        }
     }
 
     fn note_closed(&mut self) -> Result<(), StoreError> {

@@ -132,7 +132,7 @@ mod tests {
 
     fn entries(count: u32) -> Vec<Change> {
         let stored = |number: u32| {
-            (number % 3 != 0)
+            (!number.is_multiple_of(3))
                 .then(|| Stored::Here { segment: 5, bytes: vec![1; number as usize % 60].into() })
         };
         (0..count).map(|number| (number.to_be_bytes().to_vec(), stored(number))).collect()

@@ -2,6 +2,7 @@
 //! moments. The store opens on each, has all that was acknowledged by then, and needs no repair.
 
 mod disk;
+mod index;
 mod recording;
 
 use std::fs::{File, OpenOptions};
@@ -72,11 +73,16 @@ fn plain_sled_under_load() {
 }
 
 /// Plays events up to moments spread at random, and gives each disk with the lines told by then to `check`.
-fn at_cuts(events: &[Event], count: usize, numbers: &mut Numbers, mut check: impl FnMut(usize, &Disk, &str)) {
+fn at_cuts(events: &[Event], count: usize, numbers: &mut Numbers, check: impl FnMut(usize, &Disk, &str)) {
     let mut moments: Vec<_> = (0..count).map(|_| numbers.below(events.len() as u64 + 1) as usize).collect();
     moments.sort_unstable();
+    at_moments(events, &moments, check);
+}
+
+/// Plays events up to moments in their order, and gives each disk with the lines told by then to `check`.
+fn at_moments(events: &[Event], moments: &[usize], mut check: impl FnMut(usize, &Disk, &str)) {
     let (mut disk, mut told, mut at) = (Disk::new(), Vec::new(), 0);
-    for moment in moments {
+    for &moment in moments {
         for event in &events[at..moment] {
             disk.apply(event);
             if let (TOLD, What::Write { data, .. }) = (event.path.as_str(), &event.what) {
