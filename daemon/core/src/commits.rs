@@ -132,6 +132,15 @@ impl Commits {
         }
     }
 
+    /// A write is pending after which something is said on this link.
+    pub(crate) fn concern(&self, link: LinkId) -> bool {
+        let says = |pending: &Pending| match pending.then {
+            Then::Taken { link: on, .. } | Then::Spent { link: on, .. } => on == link,
+            _ => false,
+        };
+        self.pending.values().any(says)
+    }
+
     /// Any write of this bundle is pending.
     pub(crate) fn pending(&self, id: &BundleId) -> bool {
         self.overlay.contains_key(id)

@@ -28,7 +28,7 @@ use crate::policy::Policy;
 use crate::quality::{self, Quality};
 use crate::random::Random;
 use crate::reveal::Source;
-use crate::session::Session;
+use crate::session::{Retired, Session};
 use crate::tombstones::{self, RECENT_MAX, Tombstones};
 use crate::trouble::{Flow, Trouble};
 use crate::uplink::Uplink;
@@ -56,6 +56,8 @@ pub struct Core {
     pub(crate) neighbours: Neighbours,
     pub(crate) sessions: BTreeMap<LinkId, Session>,
     /// Sessions that may have something to offer.
+    /// Links that have given way to another one to the same node.
+    pub(crate) retired: BTreeMap<LinkId, Retired>,
     pub(crate) dirty: BTreeSet<LinkId>,
     pub(crate) partials: Partials,
     pub(crate) tombstones: Tombstones,
@@ -108,6 +110,7 @@ impl Core {
             commits: Commits::default(),
             neighbours: Neighbours::default(),
             sessions: BTreeMap::new(),
+            retired: BTreeMap::new(),
             dirty: BTreeSet::new(),
             partials: Partials::default(),
             tombstones: Tombstones::default(),
@@ -164,6 +167,7 @@ impl Core {
             self.expiry.next_ms(),
             self.energy.next_ms(),
             sessions,
+            self.retired.values().map(Retired::next_ms).min(),
         ];
         let next_ms = times.into_iter().flatten().min()?;
         Some(self.expiry.after_rest(next_ms))
@@ -301,6 +305,7 @@ impl Core {
             self.learn(cx, reveal, source)?;
         }
         self.silent_sessions(cx)?;
+        self.close_retired(cx);
         self.pump_pickups(cx);
         self.expire(cx)?;
         self.pace_discovery(cx)?;
@@ -315,7 +320,7 @@ impl Core {
                 GoodbyeReason::Limit
             }
             Trouble::Peer { rule, reason } => {
-                if let Some(session) = link.and_then(|link| self.sessions.get(&link)) {
+                if let Some(session) = link.and_then(|link| self.any_session_mut(link)) {
                     let node = session.info.node;
                     cx.notice(Notice::LinkRefused { node, reason: rule.to_owned() });
                 }

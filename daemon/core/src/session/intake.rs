@@ -161,7 +161,7 @@ impl Core {
         id: BundleId,
         reason: DeclineReason,
     ) -> Flow {
-        if let Some(session) = self.sessions.get_mut(&link) {
+        if let Some(session) = self.any_session_mut(link) {
             let incoming = session.incoming.remove(&id);
             decline(cx, link, id, reason);
             if let Some(incoming) = incoming {

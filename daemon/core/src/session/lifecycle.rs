@@ -1,8 +1,9 @@
 //! How sessions begin and end, and which of two links to the same node stays.
 
-use pigeon_bundle::BundleId;
+use pigeon_bundle::{BundleId, NodeKey};
 use pigeon_proto::GoodbyeReason;
 
+use super::intake::Incoming;
 use super::{LINKS_MAX, Phase, SILENCE_MS, Session};
 use crate::action::Action;
 use crate::context::Context;
@@ -37,7 +38,7 @@ impl Core {
                 return Ok(());
             }
             self.sessions.insert(link, session);
-            self.close(cx, other, GoodbyeReason::DuplicateLink);
+            self.retire(cx, other)?;
         } else {
             if self.sessions.len() >= LINKS_MAX {
                 cx.out.push(Action::Close { link, reason: GoodbyeReason::Limit });
@@ -53,7 +54,7 @@ impl Core {
 
     /// Says goodbye on a link; its session ends at once.
     pub(crate) fn close(&mut self, cx: &mut Context<'_>, link: LinkId, reason: GoodbyeReason) {
-        if !self.sessions.contains_key(&link) {
+        if self.any_session_mut(link).is_none() {
             return;
         }
         cx.out.push(Action::Close { link, reason });
@@ -64,9 +65,12 @@ impl Core {
 
     /// The link is gone. What it promised is free again, what it left unfinished is kept.
     pub(crate) fn end_session(&mut self, cx: &mut Context<'_>, link: LinkId) -> Flow {
-        let Some(session) = self.sessions.remove(&link) else { return Ok(()) };
+        let retired = self.retired.remove(&link).map(|retired| retired.session);
+        let was_retired = retired.is_some();
+        let Some(session) = retired.or_else(|| self.sessions.remove(&link)) else { return Ok(()) };
         let node = session.info.node;
-        if !self.sessions.values().any(|other| other.info.node == node) {
+        // A link that has given way was not what the node was met on.
+        if !was_retired && !self.sessions.values().any(|other| other.info.node == node) {
             let useful = session.phase == Phase::Exchange;
             if session.all_said() {
                 self.neighbours.all_said(cx.now.mono_ms, node);
@@ -86,8 +90,19 @@ impl Core {
                 self.update(cx, id, entry);
             }
         }
-        let received: Vec<BundleId> = session.incoming.keys().copied().collect();
-        for (id, incoming) in session.incoming {
+        self.stop_receiving(cx, node, session.incoming)
+    }
+
+    /// What is being received is kept as far as it has come, and may come from others.
+    pub(super) fn stop_receiving(
+        &mut self,
+        cx: &mut Context<'_>,
+        node: NodeKey,
+        incoming: impl IntoIterator<Item = (BundleId, Incoming)>,
+    ) -> Flow {
+        let mut received = Vec::new();
+        for (id, incoming) in incoming {
+            received.push(id);
             // What is being written is going to be held.
             self.settle_incoming(cx.now.mono_ms, &incoming, !incoming.is_receiving());
             if incoming.is_receiving() {

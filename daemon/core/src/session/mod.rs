@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Later news is another Carrying list, answered by another Pull, then Offers; new tombstones go out as they
-//! come. The session lasts as long as its link.
+//! come. The session lasts as long as its link, which may give way to another one to the same node (retire).
 
 mod candidates;
 mod intake;
@@ -25,6 +25,7 @@ mod offers;
 mod receive;
 mod recognise;
 mod reconcile;
+mod retire;
 mod tombstones;
 mod transfer;
 
@@ -46,12 +47,14 @@ pub use intake::{DEFERRED_MAX, INCOMING_MAX};
 pub use offers::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, QUALITY_REFUSALS_MAX};
 pub use receive::GRANTS_MAX;
 pub use reconcile::{HAVE_MAX, LIST_MAX, REACHABLE_MAX};
+pub use retire::RETIRE_MS;
 pub use transfer::{SEGMENT_SIZE, SEGMENT_SIZE_SCARCE};
 
 use candidates::Scan;
 use intake::Incoming;
 use keys::SessionKeys;
 use offers::Outgoing;
+pub(crate) use retire::Retired;
 
 /// Links at the same time.
 pub const LINKS_MAX: usize = 64;
@@ -214,7 +217,7 @@ impl Session {
 
 impl Core {
     pub(crate) fn frame(&mut self, cx: &mut Context<'_>, link: LinkId, frame: Frame) -> Flow {
-        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(&link) else { return self.retired_frame(cx, link, frame) };
         session.heard_ms = cx.now.mono_ms;
         self.dirty.insert(link);
         match frame {

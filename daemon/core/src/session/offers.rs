@@ -182,7 +182,8 @@ impl Core {
         if self.has_fault(Fault::NothingReserved) {
             return 0;
         }
-        let promised = self.sessions.values().filter_map(|session| session.outgoing.get(id));
+        let retired = self.retired.values().map(|retired| &retired.session);
+        let promised = self.sessions.values().chain(retired).filter_map(|session| session.outgoing.get(id));
         promised.fold(0, |sum, outgoing| sum.saturating_add(outgoing.copies))
     }
 
@@ -271,6 +272,7 @@ impl Core {
         let of = |link: LinkId, session: &Session| {
             session.outgoing.iter().map(move |(id, out)| ((link, *id), out.copies)).collect::<Vec<_>>()
         };
-        self.sessions.iter().flat_map(|(link, session)| of(*link, session)).collect()
+        let retired = self.retired.iter().map(|(link, retired)| (link, &retired.session));
+        self.sessions.iter().chain(retired).flat_map(|(link, session)| of(*link, session)).collect()
     }
 }

@@ -130,7 +130,7 @@ impl Core {
     pub(crate) fn taken(&mut self, cx: &mut Context<'_>, link: LinkId, node: NodeKey, id: BundleId) -> Flow {
         let Some(entry) = self.entry(cx, &id)? else { return Ok(()) };
         let Some(meta) = cx.catalog.meta(&id)? else { return Ok(()) };
-        if let Some(session) = self.sessions.get_mut(&link) {
+        if let Some(session) = self.any_session_mut(link) {
             let mac = session.keys.id(&id);
             session.peer_has.insert(mac);
             let incoming = session.incoming.remove(&id);
@@ -173,7 +173,7 @@ impl Core {
         id: BundleId,
         copies: u8,
     ) -> Flow {
-        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+        let Some(session) = self.any_session_mut(link) else { return Ok(()) };
         let node = session.info.node;
         let Some(offered) = session.grants.remove(&id) else { return Ok(()) };
         let copies = copies.min(offered).min(COPIES_PER_OFFER_MAX);

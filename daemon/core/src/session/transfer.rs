@@ -90,7 +90,7 @@ impl Core {
 
     /// The taker holds it durably: now the hand-over is spent.
     pub(super) fn on_stored(&mut self, cx: &mut Context<'_>, link: LinkId, id: BundleId) -> Flow {
-        let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
+        let Some(session) = self.any_session_mut(link) else { return Ok(()) };
         let Some(outgoing) = session.outgoing.remove(&id) else { return Ok(()) };
         if !outgoing.sent {
             return Err(Trouble::protocol("Stored before the last segment"));
@@ -145,10 +145,10 @@ impl Core {
         bundle: BundleId,
         copies: u8,
     ) -> Flow {
-        if self.sessions.contains_key(&link) {
+        if self.any_session_mut(link).is_some() {
             cx.send(link, Frame::Granted { bundle, copies });
             if self.has_fault(Fault::RefundAfterLostGranted)
-                && let Some(session) = self.sessions.get_mut(&link)
+                && let Some(session) = self.any_session_mut(link)
             {
                 session.refunds.push((bundle, copies));
             }

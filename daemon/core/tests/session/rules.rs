@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use pigeon_bundle::{BundleId, NodeKey};
-use pigeon_core::limits::RETRY_MS;
+use pigeon_core::limits::{RETIRE_MS, RETRY_MS};
 use pigeon_core::{
     CarryFor, Catalog, ContactId, ContactLink, CoreConfig, Entry, Event, LinkId, Notice, Pool, RemovalReason,
     StoreOp,
@@ -70,6 +70,41 @@ fn two_links_between_two_nodes_collapse_to_the_smaller_diallers() {
         let id = world.submit(1, 0, 0);
         assert_eq!(world.copies(&id), [Some(3), Some(3)]);
     }
+}
+
+#[test]
+fn a_hand_over_under_way_ends_on_the_link_that_gives_way() {
+    // Both orders: once the new link gives way, once the old one.
+    for (one, two) in [(0, 1), (1, 0)] {
+        let mut world = World::new(2);
+        let old = world.link(one, two);
+        world.hold_commits = true;
+        let id = world.submit(0, 0, 0);
+        let new = world.link(two, one);
+        world.hold_commits = false;
+        world.settle();
+        assert_eq!(world.copies(&id), [Some(3), Some(3)]);
+        assert_eq!(world.sent(1, |frame| matches!(frame, Frame::Accept(_))), 1, "its bytes went once");
+        assert_ne!(world.links.contains_key(&old), world.links.contains_key(&new), "one link stays");
+        assert!(!world.notices.iter().any(|(_, notice)| matches!(notice, Notice::NeighbourDown { .. })));
+    }
+}
+
+#[test]
+fn a_link_that_gives_way_is_not_waited_for_without_end() {
+    let mut world = World::new(2);
+    world.link(1, 0);
+    let id = world.submit(0, 0, 0);
+    assert_eq!(world.copies(&id), [Some(3), Some(3)]);
+    world.hook = Box::new(|_, frame| !matches!(frame, Frame::Stored { .. }));
+    let lost = world.submit(0, 0, 1);
+    assert_eq!(world.nodes[0].core.promised().len(), 1);
+    let new = world.link(0, 1);
+    assert_eq!(world.links.len(), 2, "the giver waits for Stored on the old one");
+    world.advance(RETIRE_MS);
+    assert_eq!(world.links.keys().collect::<Vec<_>>(), [&new]);
+    assert_eq!(world.nodes[0].core.promised().len(), 0);
+    assert_eq!(world.copies(&lost), [Some(6), Some(0)]);
 }
 
 #[test]

@@ -91,7 +91,10 @@ impl World {
                     let actions = self.nodes[node].handle(self.now_ms, Event::Opened { bundle, outcome });
                     self.act(node, actions);
                 }
-                Action::Close { link, .. } => self.cut(link),
+                // A polite end: what is on its way still arrives.
+                Action::Close { link, reason } => {
+                    self.wire.push_back((node, link, Frame::Goodbye(reason)));
+                }
                 Action::Dial { peer } => self.dials.push((node, peer)),
                 Action::Upload { bundle } => self.uploads.push((node, bundle)),
                 Action::RevealToBridge { reveals } => {
@@ -114,6 +117,10 @@ impl World {
             }
             let Some((from, link, frame)) = self.wire.pop_front() else { break };
             let Some((one, two)) = self.links.get(&link).copied() else { continue };
+            if matches!(frame, Frame::Goodbye(_)) {
+                self.cut(link);
+                continue;
+            }
             let to = if one == from { two } else { one };
             let actions = self.nodes[to].handle(self.now_ms, Event::Frame { link, frame });
             self.act(to, actions);
