@@ -305,6 +305,7 @@ impl Core {
             self.learn(cx, reveal, source)?;
         }
         self.silent_sessions(cx)?;
+        self.end_deferrals(cx)?;
         self.close_retired(cx);
         self.pump_pickups(cx);
         self.expire(cx)?;

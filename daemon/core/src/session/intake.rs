@@ -3,6 +3,7 @@
 use pigeon_bundle::{BUNDLE_SIZE_MAX, BundleId, LIFETIME_MAX_S};
 use pigeon_proto::{Accept, DeclineReason, Frame, Offer};
 
+use super::deferral::DEFERRED_MAX;
 use crate::carriage::{Charge, Load};
 use crate::context::Context;
 use crate::core::Core;
@@ -13,8 +14,6 @@ use crate::trouble::{Flow, Trouble};
 
 /// Bundles received at the same time on one link.
 pub const INCOMING_MAX: usize = 32;
-/// Offers that wait for another neighbour's transfer of the same bundle, on one link.
-pub const DEFERRED_MAX: usize = 32;
 /// Age above which nothing is taken: the longest lifetime and the last day.
 const AGE_MAX_S: u64 = LIFETIME_MAX_S + 2 * 86_400;
 /// A copy that is younger by less than this does not make a write.
@@ -42,9 +41,23 @@ impl Core {
     pub(super) fn on_offer(&mut self, cx: &mut Context<'_>, link: LinkId, offer: Offer) -> Flow {
         let id = offer.bundle;
         let Some(session) = self.sessions.get(&link) else { return Ok(()) };
-        if session.incoming.contains_key(&id) || session.deferred.iter().any(|other| other.bundle == id) {
+        if session.incoming.contains_key(&id) || session.deferred.iter().any(|other| other.offer.bundle == id)
+        {
             return Err(Trouble::protocol("the same Offer twice"));
         }
+        self.judge_offer(cx, link, offer, true)
+    }
+
+    /// Accepts or declines, or waits where somebody else sends the same.
+    pub(super) fn judge_offer(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        offer: Offer,
+        may_wait: bool,
+    ) -> Flow {
+        let id = offer.bundle;
+        let Some(session) = self.sessions.get(&link) else { return Ok(()) };
         if session.incoming.len() >= INCOMING_MAX || session.deferred.len() >= DEFERRED_MAX {
             decline(cx, link, id, DeclineReason::Bucket);
             return Ok(());
@@ -53,10 +66,8 @@ impl Core {
             decline(cx, link, id, reason);
             return Ok(());
         }
-        if self.is_receiving(&id) {
-            if let Some(session) = self.sessions.get_mut(&link) {
-                session.deferred.push(offer);
-            }
+        if may_wait && self.is_receiving(&id) {
+            self.defer(cx, link, offer);
             return Ok(());
         }
         match self.admit(cx, link, &offer)? {
@@ -174,7 +185,7 @@ impl Core {
     /// The giver takes its offer back.
     pub(super) fn offer_withdrawn(&mut self, cx: &mut Context<'_>, link: LinkId, id: BundleId) -> Flow {
         let Some(session) = self.sessions.get_mut(&link) else { return Ok(()) };
-        session.deferred.retain(|offer| offer.bundle != id);
+        session.deferred.retain(|deferred| deferred.offer.bundle != id);
         if !session.incoming.get(&id).is_some_and(Incoming::is_receiving) {
             return Ok(());
         }
@@ -182,17 +193,6 @@ impl Core {
             self.settle_incoming(cx.now.mono_ms, &incoming, false);
         }
         self.reconsider(cx, id)
-    }
-
-    /// A transfer has ended: offers of the same bundle that waited for it are looked at again.
-    pub(super) fn reconsider(&mut self, cx: &mut Context<'_>, id: BundleId) -> Flow {
-        let mut waiting = Vec::new();
-        for (link, session) in &mut self.sessions {
-            if let Some(at) = session.deferred.iter().position(|offer| offer.bundle == id) {
-                waiting.push((*link, session.deferred.remove(at)));
-            }
-        }
-        waiting.into_iter().try_for_each(|(link, offer)| self.on_offer(cx, link, offer))
     }
 
     /// The write failed: nothing was taken.

@@ -18,6 +18,7 @@
 //! come. The session lasts as long as its link, which may give way to another one to the same node (retire).
 
 mod candidates;
+mod deferral;
 mod intake;
 mod keys;
 mod lifecycle;
@@ -32,7 +33,7 @@ mod transfer;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pigeon_bundle::{BundleId, NodeKey, Tag};
-use pigeon_proto::{Frame, GoodbyeReason, Offer};
+use pigeon_proto::{Frame, GoodbyeReason};
 
 use crate::action::Action;
 use crate::carriage::Giver;
@@ -43,7 +44,8 @@ use crate::ledger::Party;
 use crate::trouble::{Flow, Trouble};
 
 pub use candidates::{CANDIDATES_MAX, RETRY_MS};
-pub use intake::{DEFERRED_MAX, INCOMING_MAX};
+pub use deferral::{DEFER_MS, DEFERRED_MAX};
+pub use intake::INCOMING_MAX;
 pub use offers::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, QUALITY_REFUSALS_MAX};
 pub use receive::GRANTS_MAX;
 pub use reconcile::{HAVE_MAX, LIST_MAX, REACHABLE_MAX};
@@ -51,6 +53,7 @@ pub use retire::RETIRE_MS;
 pub use transfer::{SEGMENT_SIZE, SEGMENT_SIZE_SCARCE};
 
 use candidates::Scan;
+use deferral::Deferred;
 use intake::Incoming;
 use keys::SessionKeys;
 use offers::Outgoing;
@@ -121,7 +124,7 @@ pub(crate) struct Session {
     retries: u32,
     incoming: BTreeMap<BundleId, Incoming>,
     /// Offers of what somebody else is sending at the moment.
-    deferred: Vec<Offer>,
+    deferred: Vec<Deferred>,
     /// Stored for this peer, with the copies it offered.
     grants: BTreeMap<BundleId, u8>,
     /// Tokens of delegated pick-up that the peer has given on this link.
@@ -211,7 +214,8 @@ impl Session {
     /// When the timer is needed.
     pub(crate) fn next_ms(&self) -> Option<u64> {
         let silence = self.waits().then_some(self.heard_ms + SILENCE_MS);
-        silence.into_iter().chain(self.scan_due_ms()).chain(self.retry_ms).min()
+        let deferred = self.deferred.iter().map(|deferred| deferred.until_ms);
+        silence.into_iter().chain(self.scan_due_ms()).chain(self.retry_ms).chain(deferred).min()
     }
 }
 

@@ -65,6 +65,10 @@ impl Core {
             Ok(_) => return self.refuse(cx, link, &offer, "its bytes belong to another bundle id".into()),
             Err(error) => return self.refuse(cx, link, &offer, error.to_string()),
         };
+        if self.commits.arriving(&offer.bundle) || self.entry(cx, &offer.bundle)?.is_some() {
+            // Taken from two, since the first was slow: the other has brought it meanwhile.
+            return self.turn_down(cx, link, offer.bundle, DeclineReason::Known);
+        }
         let meta = BundleMeta::of(&bundle);
         let commitment = meta.commitment;
         if let Some(reveal) = self.tombstone(cx, &commitment)?

@@ -1,6 +1,7 @@
 //! Copies: who gets how many, and what a loss at each step costs.
 
 use pigeon_bundle::NodeKey;
+use pigeon_core::limits::DEFER_MS;
 use pigeon_core::{
     Catalog, CommitFailure, CoreConfig, Entry, Event, LinkId, Notice, Pool, Reachable, StoreOp,
 };
@@ -152,6 +153,29 @@ fn two_neighbours_at_once_give_one_copy_and_the_second_helps_out() {
     assert_eq!(world.copies(&id), [Some(6), None, Some(6)], "node 1 waits for node 0");
     world.cut(link);
     world.settle();
+    assert_eq!(world.copies(&id), [Some(6), Some(3), Some(3)]);
+}
+
+#[test]
+fn nobody_keeps_a_bundle_from_us_by_beginning_to_send_it() {
+    let mut world = World::new(3);
+    let id = world.submit(0, 0, 0);
+    world.nodes[2].put_own(0, &message(0, 0).bundle);
+    world.hook = Box::new(|node, frame| node != 0 || !matches!(frame, Frame::Segment { .. }));
+    world.link(0, 1);
+    world.link(2, 1);
+    world.advance(DEFER_MS - 1);
+    assert_eq!(world.copies(&id), [Some(6), None, Some(6)]);
+    world.advance(1);
+    assert_eq!(world.copies(&id), [Some(6), Some(3), Some(3)]);
+    // What the first one brings in the end is known.
+    world.hook = Box::new(|_, _| true);
+    let bytes = message(0, 0).bundle.as_bytes().clone();
+    let segment = Frame::Segment { bundle: id, offset: 0, data: bytes };
+    let link = LinkId(1);
+    world.event(1, Event::Frame { link, frame: segment });
+    let known = Frame::Decline { bundle: id, reason: DeclineReason::Known };
+    assert_eq!(world.sent(1, |frame| *frame == known), 1);
     assert_eq!(world.copies(&id), [Some(6), Some(3), Some(3)]);
 }
 
