@@ -221,7 +221,7 @@ impl Session {
 
 impl Core {
     pub(crate) fn frame(&mut self, cx: &mut Context<'_>, link: LinkId, frame: Frame) -> Flow {
-        let Some(session) = self.sessions.get_mut(&link) else { return self.retired_frame(cx, link, frame) };
+        let Some(session) = self.sessions.get_mut(&link) else { return self.retired_frame(cx, link, &frame) };
         session.heard_ms = cx.now.mono_ms;
         self.dirty.insert(link);
         match frame {

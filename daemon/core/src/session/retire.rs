@@ -61,13 +61,13 @@ impl Core {
     }
 
     /// The peer may not know yet that the link has given way: what it begins is not heard.
-    pub(super) fn retired_frame(&mut self, cx: &mut Context<'_>, link: LinkId, frame: Frame) -> Flow {
+    pub(super) fn retired_frame(&mut self, cx: &mut Context<'_>, link: LinkId, frame: &Frame) -> Flow {
         if !self.retired.contains_key(&link) {
             return Ok(());
         }
         match frame {
-            Frame::Stored { bundle } => self.on_stored(cx, link, bundle),
-            Frame::Granted { bundle, copies } => self.on_granted(cx, link, bundle, copies),
+            Frame::Stored { bundle } => self.on_stored(cx, link, *bundle),
+            Frame::Granted { bundle, copies } => self.on_granted(cx, link, *bundle, *copies),
             Frame::Goodbye(_) => {
                 cx.out.push(Action::Close { link, reason: GoodbyeReason::Done });
                 self.end_session(cx, link)
