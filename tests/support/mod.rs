@@ -1,6 +1,9 @@
 //! What the whole-program tests share beside the harness.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod portal;
+pub(crate) mod scene;
+
 use std::time::Duration;
 
 use pigeon_harness::cast::{Actor, Cast};

@@ -94,7 +94,10 @@ pub enum OfflineReason {
         detail: String,
     },
     /// The server does not do what XMPP requires.
-    #[error("the server does not follow the protocol: {detail}; check that the address is an XMPP server's")]
+    #[error(
+        "the server does not follow the protocol: {detail}; check that the address is an XMPP server's, and whether this \
+         network shows a login page first"
+    )]
     Protocol {
         /// What it did.
         detail: String,

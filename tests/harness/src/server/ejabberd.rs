@@ -136,6 +136,8 @@ fn yaml(server: &Server) -> String {
     let bridges = names.join(", ");
     let register =
         if spec.register { "  mod_register: {ip_access: all, registration_watchers: []}\n" } else { "" };
+    let push = if spec.push { "  mod_push: {include_body: false, include_sender: false}\n" } else { "" };
+    let offline_max = spec.offline_max.unwrap_or(5_000);
     let privilege = if spec.privilege { "  mod_privilege: {message: {outgoing: bridge_only}}\n" } else { "" };
     let offline = if spec.offline_store {
         "  mod_mam: {db_type: sql, default: always, assume_mam_usage: true, request_activates_archiving: false}\n  \
@@ -191,7 +193,7 @@ acl:
 access_rules:
   bridge_only: {{allow: bridge}}
 shaper_rules:
-  offline_all: {{5000: all}}
+  offline_all: {{{offline_max}: all}}
 modules:
   mod_adhoc: {{}}
   mod_admin_extra: {{}}
@@ -200,7 +202,7 @@ modules:
   mod_disco: {{}}
   mod_http_api: {{}}
 {offline}  mod_ping: {{}}
-{privilege}  mod_pubsub: {{plugins: [flat, pep]}}
+{privilege}{push}  mod_pubsub: {{plugins: [flat, pep]}}
 {register}  mod_roster: {{}}
   mod_stream_mgmt: {{resend_on_timeout: if_offline, resume_timeout: 600, ack_timeout: 60, max_ack_queue: 5000}}
   mod_version: {{}}

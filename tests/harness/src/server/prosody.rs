@@ -115,7 +115,7 @@ https_ports = {{}}
 ssl = {{ certificate = {cert}, key = {key} }}
 modules_enabled = {{
   "register", "roster", "saslauth", "tls", "disco", "ping", "pep", "smacks", "carbons",
-  {offline}"blocklist", "time", "version", "privilege"
+  {offline}"blocklist", "time", "version", "privilege"{push}
 }}
 modules_disabled = {{ {disabled} }}
 storage = "internal"
@@ -127,6 +127,9 @@ smacks_hibernation_time = 600
 smacks_max_queue_size = 5000
 archive_expires_after = "1w"
 default_archive_policy = true
+storage_archive_item_limit = {offline_max} -- of the archive too
+push_notification_with_body = false
+push_notification_with_sender = false
 limits = {{}} -- the packaged 10 kB/s for clients would throttle bundles
 log = {{ {{ levels = {{ min = "info" }}, to = "file", filename = {log} }} }}
 
@@ -143,6 +146,8 @@ VirtualHost {domain}
         component_port = ports.component.port(),
         cert = file("server.crt"),
         key = file("server.key"),
+        push = if spec.push { ", \"cloud_notify\"" } else { "" },
+        offline_max = spec.offline_max.unwrap_or(10_000),
         register = spec.register,
         require_tls = spec.require_tls,
         log = file("server.log"),

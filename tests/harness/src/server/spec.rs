@@ -52,6 +52,10 @@ pub struct ServerSpec {
     pub register: bool,
     /// Whether messages for users who are not there are stored. On by default.
     pub offline_store: bool,
+    /// Most messages that are stored for somebody who is not there; `None`: more than any test sends.
+    pub offline_max: Option<u32>,
+    /// Whether the server tells push services (XEP-0357). Off by default.
+    pub push: bool,
     /// Where config, data, CA and logs go; without one, a temporary directory that goes with the value.
     pub state_dir: Option<PathBuf>,
 }
@@ -79,6 +83,8 @@ impl ServerSpec {
             privilege: true,
             register: false,
             offline_store: true,
+            offline_max: None,
+            push: false,
             state_dir: None,
         }
     }

@@ -1,0 +1,140 @@
+//! What may go wrong between a node and its server, on real servers with real nodes: nothing is lost, nothing comes twice,
+//! and what stands in the way is named.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use pigeon_harness::files::temp_dir;
+use pigeon_harness::{Bridge, BridgeSpec, Event, Kind, Node, Place};
+use support::portal::{Portal, Way};
+use support::scene::{JERRY, Scene, node_spec, registered, server, texts};
+use support::{PATIENCE, messages, send, until};
+
+/// A node tries again at a certificate that it cannot accept after a minute, give or take half.
+const SLOW_PATIENCE: Duration = Duration::from_secs(200);
+
+fn write(scene: &Scene, numbers: std::ops::Range<usize>) -> Vec<String> {
+    let texts: Vec<String> = numbers.map(|number| format!("message {number:03}")).collect();
+    for text in &texts {
+        send(&scene.elaine, "jerry", text);
+    }
+    texts
+}
+
+/// All has arrived, once, and its author knows.
+fn all_arrived(scene: &Scene, written: &[String]) {
+    until(&scene.jerry, "all messages", || texts(&scene.jerry).len() >= written.len());
+    assert_eq!(texts(&scene.jerry), written);
+    let delivered =
+        || messages(&scene.elaine, "outbox").iter().all(|message| message["state"] == "delivered");
+    until(&scene.elaine, "all receipts", delivered);
+}
+
+fn a_server_that_restarts_in_the_middle_loses_nothing_and_doubles_nothing(kind: Kind) {
+    let mut scene = Scene::new(kind);
+    scene.exchange_cards();
+    let mut written = write(&scene, 0..20);
+    until(&scene.jerry, "the first", || !texts(&scene.jerry).is_empty());
+    scene.server.restart().unwrap();
+    written.extend(write(&scene, 20..40));
+    all_arrived(&scene, &written);
+}
+
+fn cut_connections_are_resumed_and_nothing_is_lost_or_doubled(kind: Kind) {
+    let portal = std::cell::OnceCell::new();
+    let through = |server: &pigeon_harness::Server| {
+        portal.get_or_init(|| Portal::new(Way::To(server.c2s_addr()))).address
+    };
+    let scene = Scene::on(kind, |_| {}, through);
+    let portal = portal.get().unwrap();
+    scene.exchange_cards();
+    let mut written = Vec::new();
+    for round in 0..3 {
+        written.extend(write(&scene, round * 10..round * 10 + 5));
+        // In the middle of it: both ways are full of what is not acknowledged.
+        let marks = [&scene.elaine, &scene.jerry].map(|node| node.watch().mark());
+        portal.cut();
+        written.extend(write(&scene, round * 10 + 5..round * 10 + 10));
+        for (node, mark) in [&scene.elaine, &scene.jerry].into_iter().zip(marks) {
+            let online = |event: &Event| event.kind == "uplink_online";
+            node.watch().wait_after(mark, PATIENCE, "online again", online).unwrap();
+        }
+    }
+    all_arrived(&scene, &written);
+    let resumed = |node: &Node| {
+        std::fs::read_to_string(node.daemon().log()).unwrap().matches("online resumed=true").count()
+    };
+    assert!(resumed(&scene.elaine) >= 3 && resumed(&scene.jerry) >= 3, "not resumed");
+}
+
+fn what_a_full_offline_store_refuses_is_found_in_the_archive(kind: Kind) {
+    // Prosody's limit is that of the archive, too, which keeps the newest; the offline store keeps the oldest.
+    let scene = Scene::on(kind, |spec| spec.offline_max = Some(10), pigeon_harness::Server::c2s_addr);
+    scene.exchange_cards();
+    scene.jerry.say(&["account", "logout", JERRY]).unwrap();
+    let written = write(&scene, 0..14);
+    let gone = || messages(&scene.elaine, "outbox").iter().all(|message| message["state"] != "waiting");
+    until(&scene.elaine, "the bridge's answers", gone);
+    scene.jerry.say(&["account", "login", JERRY]).unwrap();
+    all_arrived(&scene, &written);
+}
+
+fn a_captive_portal_is_explained_and_passes(kind: Kind) {
+    let real = server(kind, |_| {});
+    // Whoever is in between has a certificate for the same name, by another authority.
+    let false_one = server(kind, |_| {});
+    let dir = temp_dir("pigeon-portal-").unwrap();
+    let spec = BridgeSpec::of(&real, &real.component_addr().to_string());
+    let _bridge = Bridge::start(Place::Here, &spec, &real, dir.path()).unwrap();
+    let portal = Portal::new(Way::Page);
+    let started = Instant::now();
+    let spec = node_spec(&real, "elaine", portal.address);
+    let elaine = Node::start(Place::Here, &spec, dir.path()).unwrap();
+    let state = || elaine.json(&["status"]).unwrap()["uplinks"][0].clone();
+    let problem = |part: &str| state()["problem"].as_str().unwrap().contains(part);
+    let why = |part: &'static str| {
+        let matches = move |event: &Event| event.kind == "uplink_offline" && event.detail.contains(part);
+        elaine.watch().wait_for(SLOW_PATIENCE, part, matches).unwrap();
+        assert!(problem(part), "{}", state());
+    };
+    why("login page");
+    // Three more attempts, each after a longer wait: 1, 2 and 4 s at least.
+    pigeon_harness::wait::poll_until(PATIENCE, || (portal.seen() >= 4).then_some(())).unwrap();
+    assert!(started.elapsed() >= Duration::from_secs(7), "4 attempts in {:?}", started.elapsed());
+    portal.set(Way::To(false_one.c2s_addr()));
+    why("certificate");
+    assert_eq!(state()["state"], "refused");
+    let before = portal.seen();
+    portal.set(Way::To(real.c2s_addr()));
+    elaine.watch().wait_for(SLOW_PATIENCE, "registered", |event| event.kind == "uplink_registered").unwrap();
+    registered(&elaine);
+    assert!(portal.seen() <= before + 2, "{} connections to get through", portal.seen() - before);
+    assert_eq!((state()["state"].as_str(), state()["problem"].as_str()), (Some("online"), Some("")));
+}
+
+/// Each on both servers.
+macro_rules! on_both_servers {
+    ($($test:ident),+) => {
+        mod prosody {
+            $(#[test]
+            fn $test() {
+                super::$test(pigeon_harness::Kind::Prosody);
+            })+
+        }
+        mod ejabberd {
+            $(#[test]
+            fn $test() {
+                super::$test(pigeon_harness::Kind::Ejabberd);
+            })+
+        }
+    };
+}
+
+on_both_servers!(
+    a_server_that_restarts_in_the_middle_loses_nothing_and_doubles_nothing,
+    cut_connections_are_resumed_and_nothing_is_lost_or_doubled,
+    what_a_full_offline_store_refuses_is_found_in_the_archive,
+    a_captive_portal_is_explained_and_passes
+);
