@@ -3,7 +3,7 @@ CARGO ?= cargo
 # Whole-program tests wait more than they compute.
 TEST_THREADS ?= 4
 
-.PHONY: help demo test test-vectors test-xmpp venv lint bench bench-bundle bench-store bench-core soak setup-demo setup-test
+.PHONY: help demo test test-vectors test-xmpp venv lint bench bench-bundle bench-store bench-core bench-xmpp soak setup-demo setup-test
 
 help:
 	@echo "make demo    four nodes, a bridge and a real XMPP server in network namespaces (about a minute after the build)"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-bundle  those of the bundle format: against raw cryptography and another codec, seconds"
 	@echo "make bench-store   those of the store: against a bare append and fdatasync on the same disk"
 	@echo "make bench-core   what an event costs with 1,000, 10,000 and 100,000 bundles held; 1,000 nodes in one process"
+	@echo "make bench-xmpp   relayed against direct messages, bursts and memory of the bridge, on real servers (minutes)"
 	@echo "make soak    long runs: thousands of simulation seeds, many kill -9 rounds and power cuts"
 
 demo: setup-demo
@@ -36,13 +37,14 @@ venv: setup-test
 test-xmpp: setup-test venv
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked -p pigeon-xmpp --no-fail-fast
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked -p pigeon-harness --test servers --no-fail-fast
-	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --test bridge --no-fail-fast
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --no-fail-fast \
+		--test bridge --test accounts --test people --test losses --test carriers
 
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-bench: bench-bundle bench-store bench-core
+bench: bench-bundle bench-store bench-core bench-xmpp
 
 bench-bundle:
 	$(CARGO) bench --locked -p pigeon-bundle --bench cost
@@ -58,6 +60,13 @@ bench-store:
 
 bench-core:
 	$(CARGO) bench --locked -p pigeon-core --bench scale
+
+# Entries of the ledger whose memory is asked, and where the box plot goes. TMPDIR must be on a real disk.
+BENCH_ENTRIES ?= 1000000
+BENCH_PICTURE ?= docs/relayed.svg
+bench-xmpp: setup-test
+	$(CARGO) build --locked --release --bin pigeon-bridge
+	$(CARGO) bench --locked --bench xmpp -- --entries $(BENCH_ENTRIES) --picture $(abspath $(BENCH_PICTURE))
 
 soak: setup-test
 	PIGEON_SIM_FROM=0 PIGEON_SIM_SEEDS=10000 PIGEON_SIM_WORLD=town $(CARGO) test --locked --release -p pigeon-core --test sim -- --nocapture

@@ -6,9 +6,10 @@ mod support;
 use pigeon_harness::files::temp_dir;
 use pigeon_harness::netns::World;
 use pigeon_harness::node::text_of;
-use pigeon_harness::{Cast, Node, NodeSpec, require_root};
+use pigeon_harness::{Cast, Kind, Node, NodeSpec, require_root};
 use support::{
-    PATIENCE, assert_inbox, assert_receipts, go_underground, holds, messages, send, surface, until,
+    PATIENCE, assert_inbox, assert_receipts, enter_platform, go_underground, holds, messages, send, surface,
+    until,
 };
 
 #[test]
@@ -109,6 +110,47 @@ fn a_strangers_daemon_carries_and_cannot_open() {
     assert!(messages(&kramer, "inbox").is_empty());
     let log = std::fs::read_to_string(kramer.daemon().log()).unwrap();
     assert!(!log.contains(secret), "content in a log");
+}
+
+/// Elaine, who does not see the internet again, learns from kramer that the bridge refused what he carried.
+fn a_refusal_comes_back_with_the_carrier(kind: Kind) {
+    let dir = temp_dir("pigeon-refusal-").unwrap();
+    let cast = Cast::assemble_on(kind, dir.path()).unwrap();
+    go_underground(&cast);
+    let elaine = &cast.elaine.node;
+    // Somebody without a card, and without an account.
+    let (message, bundle) = send(elaine, "nobody@example.org", "is anybody there?");
+    cast.kramer.wait(PATIENCE, "a copy", |event| event.is("stored", &bundle)).unwrap();
+    surface(&cast.kramer);
+    cast.kramer.wait(PATIENCE, "the refusal", |event| event.is("bridge_refused", &bundle)).unwrap();
+    cast.kramer.wait(PATIENCE, "the letter about it", |event| event.kind == "fetched").unwrap();
+    assert_eq!(messages(elaine, "outbox")[0]["refusal"], "");
+    cast.kramer.internet.down().unwrap();
+    enter_platform(&cast.kramer);
+    elaine.watch().wait_for(PATIENCE, "the refusal", |event| event.is("refusal_received", &bundle)).unwrap();
+    let refused = messages(elaine, "outbox")[0].clone();
+    assert_eq!(
+        (text_of(&refused, "message_id"), text_of(&refused, "state")),
+        (message, "refused".to_owned())
+    );
+    assert_eq!(refused["refusal"], "the recipient does not exist");
+    assert!(messages(elaine, "inbox").is_empty(), "a refusal is no message");
+}
+
+mod prosody {
+    #[test]
+    fn a_refusal_comes_back_with_the_carrier() {
+        pigeon_harness::require_root!();
+        super::a_refusal_comes_back_with_the_carrier(pigeon_harness::Kind::Prosody);
+    }
+}
+
+mod ejabberd {
+    #[test]
+    fn a_refusal_comes_back_with_the_carrier() {
+        pigeon_harness::require_root!();
+        super::a_refusal_comes_back_with_the_carrier(pigeon_harness::Kind::Ejabberd);
+    }
 }
 
 /// Elaine takes back what kramer carries: he drops it, and jerry, who meets only kramer, never sees it.

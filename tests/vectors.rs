@@ -89,6 +89,10 @@ fn contents() {
                 Body::CardUpdate(Bytes::from(vec![0xcb; 200])), None, "card_update",
                 json!({ "card": hex(vec![0xcb; 200]) }),
             ),
+            "refusal": content(
+                Body::Refusal(Bytes::from(vec![0x5e; 140])), None, "refusal",
+                json!({ "verdict": hex(vec![0x5e; 140]) }),
+            ),
             "application": application(b"21.5 C"),
             "one one-time prekey": with_one_time_prekeys(1),
             "8 one-time prekeys, empty text": with_one_time_prekeys(8),

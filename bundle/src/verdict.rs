@@ -47,11 +47,13 @@ pub enum VerdictCode {
     Expired = 7,
     /// The operator does not allow it.
     Policy = 8,
+    /// The bridge has no room now: not for good, unlike every other refusal.
+    Quota = 9,
 }
 
 impl VerdictCode {
     /// All codes, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Accepted,
         Self::Malformed,
         Self::RouteDoesNotOpen,
@@ -61,12 +63,19 @@ impl VerdictCode {
         Self::ForeignHost,
         Self::Expired,
         Self::Policy,
+        Self::Quota,
     ];
 
     /// Whether the message is on its way.
     #[must_use]
     pub fn is_accepted(self) -> bool {
         self == Self::Accepted
+    }
+
+    /// Whether the same bundle may be accepted later.
+    #[must_use]
+    pub fn is_passing(self) -> bool {
+        self == Self::Quota
     }
 
     fn from_number(number: u32) -> Option<Self> {
@@ -88,6 +97,7 @@ impl std::fmt::Display for VerdictCode {
             Self::ForeignHost => "the bridge does not serve the recipient's or the author's host",
             Self::Expired => "the message has expired",
             Self::Policy => "the bridge's operator does not allow it",
+            Self::Quota => "the bridge has no room for it now; it is handed in again later",
         })
     }
 }

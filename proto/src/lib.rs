@@ -16,7 +16,7 @@ mod wire;
 
 pub use content::{
     Application, Attachment, Body, CARD_SIZE_MAX, CONTENT_SIZE_MAX, Content, ContentError, ONE_TIME_KEYS_MAX,
-    OneTimeKeys, Part, RECEIPT_MESSAGES_MAX, Receipt, ReceiptKind, SERVICE_NAME_MAX, Text,
+    OneTimeKeys, Part, RECEIPT_MESSAGES_MAX, Receipt, ReceiptKind, SERVICE_NAME_MAX, Text, VERDICT_SIZE_MAX,
 };
 pub use frame::{
     Accept, Auth, COPIES_PER_OFFER_MAX, DeclineReason, Frame, FrameError, GoodbyeReason, Hello,

@@ -15,19 +15,22 @@ use crate::world::{HOST, Person, System, World, bytes_of};
 
 /// A running `client.py`.
 pub struct Client {
-    _child: Child,
+    child: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Client {
     pub fn start(python: &Path, world: &World, name: &str, mode: &[&str]) -> Self {
+        let (address, ca) = (world.server.c2s_addr().to_string(), world.server.ca_file());
+        let (jid, password) = (format!("{name}@{HOST}"), format!("pw-{name}"));
+        Self::run(python, &[&[&*address, &*ca.to_string_lossy(), &*jid, &*password], mode].concat())
+    }
+
+    fn run(python: &Path, args: &[&str]) -> Self {
         let mut child = Command::new(python)
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bridge/client.py"))
-            .arg(world.server.c2s_addr().to_string())
-            .arg(world.server.ca_file())
-            .args([format!("{name}@{HOST}"), format!("pw-{name}")])
-            .args(mode)
+            .args(args)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -36,7 +39,29 @@ impl Client {
             .unwrap();
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { _child: child, input, output }
+        Self { child, input, output }
+    }
+
+    /// Somebody's push service: the server's second component.
+    pub fn push_service(python: &Path, world: &World) -> Self {
+        let spec = world.server.spec();
+        Self::run(
+            python,
+            &[
+                world.server.component_addr().to_string().as_str(),
+                "-",
+                &spec.shard_names()[0],
+                &spec.component_secret,
+                "push",
+            ],
+        )
+    }
+
+    /// Says that there is no more to send, and waits until it has logged out.
+    pub async fn end(mut self) {
+        drop(self.input);
+        let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
+        assert!(status.success(), "{status}");
     }
 
     pub async fn line(&mut self) -> String {

@@ -80,16 +80,7 @@ pub async fn status_metrics_and_forget_work_while_it_runs(kind: Kind) {
     her.register(&elaine.card()).await.unwrap();
     let message = elaine.writes(&jerry, &world.card);
     assert_eq!(her.brings(&bytes_of(&message), &world.card).await, VerdictCode::Accepted);
-    let ask = |args: &[&str]| {
-        let output = Command::new(binary("pigeon-bridge").unwrap())
-            .arg("--config")
-            .arg(world.bridge.config_file())
-            .args(args)
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8(said).unwrap())
-    };
+    let ask = |args: &[&str]| world.ask(args);
     let (good, status) = ask(&["status"]);
     assert!(
         good && status.contains("server      online\n") && status.contains("deliveries  1\n"),

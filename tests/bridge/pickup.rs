@@ -23,7 +23,10 @@ struct Story {
 
 impl Story {
     async fn new(kind: Kind) -> Self {
-        let world = World::new(kind).await;
+        Self::in_world(World::new(kind).await).await
+    }
+
+    async fn in_world(world: World) -> Self {
         let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
         let her = world.login("elaine").await;
         let his = world.login("jerry").await;
@@ -123,6 +126,37 @@ pub async fn a_carrier_fetches_what_waits_and_it_waits_on_until_it_has_arrived(k
     let request = story.request(&story.terms());
     let done = story.carrier.pick_up(&request).await.unwrap();
     assert_eq!(done, PickedUp { bundles: 1, bytes: count(&written[2..]), left: 0 });
+}
+
+pub async fn what_waits_at_another_instance_is_handed_out_too(kind: Kind) {
+    let (world, second) = World::of_two_instances(kind).await;
+    let mut story = Story::in_world(world).await;
+    // Some for each instance.
+    let (mut written, mut of_second) = (Vec::new(), 0);
+    while written.len() < 6 || of_second == 0 || of_second == written.len() {
+        let message = story.jerry.writes(&story.elaine, &story.world.card);
+        of_second += usize::from(message.bundle.message_digest().shard() >= 8);
+        // What the other instance does not know yet has no answer, and is handed in again.
+        let verdict = loop {
+            story.his.carry(&message, &story.world.card).await;
+            let verdicts = story.his.gather(&story.world.card, std::time::Duration::from_secs(2)).await;
+            if let Some(verdict) = verdicts.into_iter().find(|one| one.bundle == message.bundle.id()) {
+                break verdict;
+            }
+        };
+        assert_eq!(verdict.code, VerdictCode::Accepted);
+        written.push(message);
+    }
+    let all = PickedUp { bundles: u32::try_from(written.len()).unwrap(), bytes: count(&written), left: 0 };
+    let request = story.request(&story.terms());
+    assert_eq!(story.carrier.pick_up(&request).await.unwrap(), all);
+    // Also when the other one has died.
+    drop(second);
+    let request = story.request(&story.terms());
+    assert_eq!(story.carrier.pick_up(&request).await.unwrap(), all);
+    story.her.reveal(&written.iter().map(|sealed| sealed.reveal).collect::<Vec<_>>()).await;
+    let request = story.request(&story.terms());
+    assert_eq!(story.carrier.pick_up(&request).await.unwrap(), PickedUp { bundles: 0, bytes: 0, left: 0 });
 }
 
 pub async fn a_stolen_token_is_refused(kind: Kind) {

@@ -44,10 +44,10 @@ pub async fn an_operator_can_refuse_to_read_and_the_author_hears_of_it(kind: Kin
     assert_eq!((told.bundle, told.code), (message.bundle.id(), VerdictCode::Policy));
 }
 
-pub async fn pigeon_send_says_beforehand_that_the_bridge_will_read_it(kind: Kind) {
+pub async fn pigeon_send_says_beforehand_that_the_bridge_will_read_it_and_hears_of_its_reading(kind: Kind) {
     let Some(python) = python() else { return };
     let world = World::new(kind).await;
-    let mut jerry = Client::start(&python, &world, "jerry", &["receive", "1"]);
+    let mut jerry = Client::start(&python, &world, "jerry", &["answer", "1"]);
     assert_eq!(jerry.line().await, "ready");
     let account = Account {
         jid: format!("elaine@{HOST}"),
@@ -72,11 +72,19 @@ pub async fn pigeon_send_says_beforehand_that_the_bridge_will_read_it(kind: Kind
         assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
         (String::from_utf8(sent.stderr).unwrap(), node, dir)
     });
-    let (said, _node, _dir) = said.await.unwrap();
+    let (said, node, _dir) = said.await.unwrap();
     assert!(said.contains("will be able to read this message"), "{said}");
     let shown: Value = serde_json::from_str(&jerry.line().await).unwrap();
     assert_eq!(
         (&shown["from"], &shown["body"]),
         (&format!("elaine@{HOST}").into(), &"no soup for you".into())
     );
+    // His client's receipt and marker (XEP-0184, XEP-0333) are ours.
+    let read = move || {
+        let outbox = || node.json(&["outbox"]).unwrap()["messages"][0].clone();
+        let is_read = || (outbox()["state"] == "read").then(outbox);
+        node.watch().wait_until(crate::session::PATIENCE, "read", is_read).unwrap()
+    };
+    let message = tokio::task::spawn_blocking(read).await.unwrap();
+    assert!(message["delivered_ms"].as_u64().unwrap() > 0, "{message}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pigeon_bundle::{BridgeCard, Bundle, Card, PickupRequest, Reveal, Sealed, Verdict, VerdictCode};
 use pigeon_harness::Server;
-use pigeon_xmpp::{ClientConfig, ClientEvent, ClientHandle, IqError, PickedUp, spawn_client};
+use pigeon_xmpp::{ClientConfig, ClientEvent, ClientHandle, Closed, IqError, PickedUp, spawn_client};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -66,8 +66,26 @@ impl Session {
     }
 
     pub async fn upload(&mut self, bytes: &Bytes) {
+        self.try_upload(bytes).await.unwrap();
+    }
+
+    /// As [`Session::upload`], where it may not be sent.
+    pub async fn try_upload(&mut self, bytes: &Bytes) -> Result<(), Closed> {
         self.uploads += 1;
-        self.handle.upload(bytes.clone(), format!("u{}", self.uploads)).await.unwrap();
+        self.handle.upload(bytes.clone(), format!("u{}", self.uploads)).await
+    }
+
+    /// Sends a bundle as a message to anybody.
+    #[allow(dead_code, reason = "for benches/xmpp")]
+    pub async fn send(&mut self, to: &str, bytes: &Bytes) {
+        self.uploads += 1;
+        self.handle.upload_to(to, bytes.clone(), format!("u{}", self.uploads)).await.unwrap();
+    }
+
+    /// The session itself.
+    #[allow(dead_code, reason = "for benches/xmpp")]
+    pub fn into_parts(self) -> (ClientHandle, mpsc::Receiver<ClientEvent>) {
+        (self.handle, self.events)
     }
 
     /// Uploads to where the bridge's card says that this message goes.

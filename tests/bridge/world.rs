@@ -7,7 +7,7 @@ use pigeon_bundle::{
     BridgeCard, BridgeDraft, Card, CardFields, Draft, Epoch, Identity, MailboxSecret, MessageId, Sealed,
     SecretRandom, UplinkDraft, seal, seal_to_bridge,
 };
-use pigeon_harness::files::temp_dir;
+use pigeon_harness::files::{binary, temp_dir};
 use pigeon_harness::{Bridge, BridgeSpec, Kind, Place, Server, ServerSpec};
 use pigeon_proto::{Body, Content, Text};
 use tempfile::TempDir;
@@ -17,6 +17,7 @@ use crate::session::Session;
 
 pub const HOST: &str = "example.org";
 pub const DAY_S: u64 = 86_400;
+const CONTENT: &[u8] = b"no soup for you";
 const PEOPLE: [&str; 5] = ["elaine", "jerry", "kramer", "newman", "george"];
 
 pub struct World {
@@ -35,16 +36,33 @@ impl World {
 
     /// The same with more in the bridge's config.
     pub async fn configured(kind: Kind, more: &'static str) -> Self {
-        let server = server(kind).await;
+        Self::in_dir(kind, more, temp_dir("pigeon-bridge-").unwrap()).await
+    }
+
+    /// The same on a server with other settings.
+    pub async fn on(
+        kind: Kind,
+        change: impl FnOnce(&mut ServerSpec) + Send + 'static,
+        more: &'static str,
+    ) -> Self {
+        let server = server_of(kind, change).await;
         let address = server.component_addr();
-        Self::with(server, address, more).await
+        Self::with(server, address, more, temp_dir("pigeon-bridge-").unwrap()).await
+    }
+
+    /// The same in a folder that may have a ledger of a bridge already, on a server with room for another component,
+    /// `b1` of the bridge's domain.
+    pub async fn in_dir(kind: Kind, more: &'static str, dir: TempDir) -> Self {
+        let server = server_with(kind, 2).await;
+        let address = server.component_addr();
+        Self::with(server, address, more, dir).await
     }
 
     /// The same with a gate between server and bridge.
     pub async fn behind_a_gate(kind: Kind) -> (Self, Gate) {
         let server = server(kind).await;
         let gate = Gate::before(server.component_addr()).await;
-        let world = Self::with(server, gate.address, "").await;
+        let world = Self::with(server, gate.address, "", temp_dir("pigeon-bridge-").unwrap()).await;
         (world, gate)
     }
 
@@ -71,9 +89,8 @@ impl World {
         self.bridge = instance(&self.server, &self.dir, "b2", None);
     }
 
-    async fn with(server: Server, address: SocketAddr, more: &'static str) -> Self {
+    async fn with(server: Server, address: SocketAddr, more: &'static str, dir: TempDir) -> Self {
         let (server, bridge, dir) = tokio::task::spawn_blocking(move || {
-            let dir = temp_dir("pigeon-bridge-").unwrap();
             let spec = BridgeSpec { more: more.to_owned(), ..BridgeSpec::of(&server, &address.to_string()) };
             let bridge = Bridge::start(Place::Here, &spec, &server, dir.path()).unwrap();
             (server, bridge, dir)
@@ -92,6 +109,14 @@ impl World {
 
     pub fn restart_bridge(&mut self) {
         self.bridge.restart(&self.server).unwrap();
+    }
+
+    /// Runs `pigeon-bridge` beside the running one: whether it went well, and what it said.
+    pub fn ask(&self, args: &[&str]) -> (bool, String) {
+        let mut command = std::process::Command::new(binary("pigeon-bridge").unwrap());
+        let output = command.arg("--config").arg(self.bridge.config_file()).args(args).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
     }
 
     /// The bridge's whole log.
@@ -117,12 +142,16 @@ async fn server(kind: Kind) -> Server {
 }
 
 async fn server_with(kind: Kind, bridges: usize) -> Server {
+    server_of(kind, move |spec| spec.bridges = bridges).await
+}
+
+async fn server_of(kind: Kind, change: impl FnOnce(&mut ServerSpec) + Send + 'static) -> Server {
     let start = move || {
         let mut spec = ServerSpec::new(HOST).on(kind);
-        spec.bridges = bridges;
         for name in PEOPLE {
             spec = spec.user(name, &format!("pw-{name}"));
         }
+        change(&mut spec);
         Server::start_on_loopback(spec).unwrap()
     };
     tokio::task::spawn_blocking(start).await.unwrap()
@@ -171,7 +200,12 @@ impl Person {
 
     /// The same with a message id of one's own choice.
     pub fn writes_with_id(&self, recipient: &Person, id: [u8; 16], bridge: &BridgeCard) -> Sealed {
-        self.seals(&self.jid(), recipient, &recipient.jid(), id, bridge)
+        self.seals(&self.jid(), recipient, &recipient.jid(), id, CONTENT, bridge)
+    }
+
+    /// The same with so many bytes in it.
+    pub fn writes_much(&self, recipient: &Person, bytes: usize, bridge: &BridgeCard) -> Sealed {
+        self.seals(&self.jid(), recipient, &recipient.jid(), random_id(), &vec![b'x'; bytes], bridge)
     }
 
     /// The same under any author's name.
@@ -182,9 +216,7 @@ impl Person {
         recipient_jid: &str,
         bridge: &BridgeCard,
     ) -> Sealed {
-        let mut message_id = [0; 16];
-        System.fill(&mut message_id);
-        self.seals(author, recipient, recipient_jid, message_id, bridge)
+        self.seals(author, recipient, recipient_jid, random_id(), CONTENT, bridge)
     }
 
     /// A text for somebody without a card, which the bridge reads.
@@ -215,6 +247,7 @@ impl Person {
         recipient: &Person,
         recipient_jid: &str,
         message_id: [u8; 16],
+        content: &[u8],
         bridge: &BridgeCard,
     ) -> Sealed {
         let now_s = now_s();
@@ -227,7 +260,7 @@ impl Person {
         };
         let draft = Draft {
             recipient: &recipient.card(),
-            content: b"no soup for you",
+            content,
             created_s: Some(now_s),
             epoch: Epoch::at(now_s),
             lifetime_s: 7 * DAY_S,
@@ -235,6 +268,12 @@ impl Person {
         };
         seal(&self.identity, &draft, &mut System).unwrap()
     }
+}
+
+fn random_id() -> [u8; 16] {
+    let mut id = [0; 16];
+    System.fill(&mut id);
+    id
 }
 
 pub fn bytes_of(sealed: &Sealed) -> Bytes {

@@ -263,6 +263,8 @@ def check_contents():
                 body = pigeon.pb((1, fields["kind"]), *ids, (3, fields["time_ms"]))
             case "card_update":
                 number, body = 3, pigeon.pb((1, data("card")))
+            case "refusal":
+                number, body = 7, pigeon.pb((1, data("verdict")))
             case "application":
                 number, body = 4, pigeon.pb((1, data("id")), (2, text("service")), (3, data("data")))
         one_time = pigeon.pb((1, data("one_time_keys")), (2, fields.get("one_time_expires", 0)))

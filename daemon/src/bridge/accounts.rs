@@ -41,7 +41,8 @@ impl Accounts {
         false
     }
 
-    fn is_known(&self, account: &str, now: Instant) -> bool {
+    /// Whether the account was there when the server was asked last, and that is not long ago.
+    pub fn is_known(&self, account: &str, now: Instant) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get(account).is_some_and(|at| now.saturating_duration_since(*at) < self.good_for)
     }

@@ -51,6 +51,11 @@ pub struct Config {
     /// Whether mail for people without a card is read and sent on as plain text.
     #[serde(default = "yes")]
     pub plain_recipients: bool,
+    /// Whether messages are sent with their authors' addresses on the component's own stream (XEP-0114) where the server
+    /// gives no right to send as its users (XEP-0356). The server must then check no senders of this component: whoever
+    /// has its secret can speak as anybody.
+    #[serde(default)]
+    pub unchecked_senders: bool,
     /// How accounts are looked after.
     #[serde(default)]
     pub accounts: AccountChecks,

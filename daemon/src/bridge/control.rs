@@ -148,6 +148,9 @@ async fn status(desk: &Desk) -> String {
         desk.metrics.privileged.load(Ordering::Relaxed),
     ) {
         (true, true) => "online",
+        (true, false) if desk.unchecked_senders => {
+            "online, and nobody checks senders: whoever has the component's secret can write as anybody"
+        }
         (true, false) => {
             "online, but the server does not let the bridge send as its users: see docs/operators"
         }

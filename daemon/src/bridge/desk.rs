@@ -13,8 +13,9 @@ use super::config::PickUp;
 use super::flights::Flights;
 use super::judge::Judge;
 use super::keys::{self, BridgeKeyError};
-use super::ledger::{Ledger, LedgerError};
+use super::ledger::{Books as _, Ledger, LedgerError};
 use super::metrics::Metrics;
+use super::refusal;
 use super::shards::{Entered, Shards};
 
 /// How long to wait before something is tried again that the server takes too slowly.
@@ -38,6 +39,8 @@ pub struct Desk {
     pub notice_s: u64,
     /// Whether mail for people without a card is read and sent on.
     pub plain: bool,
+    /// Whether the component's own stream will do where the server gives no right to send as its users.
+    pub unchecked_senders: bool,
     /// The messages that are this instance's, where there are several.
     pub shards: Option<Shards>,
     /// Figures for the operator.
@@ -111,6 +114,21 @@ impl Desk {
             *card = keys::card(&self.data_dir, &self.identity, &self.domain, &self.addresses, now_s())?;
         }
         Ok(card.as_bytes().to_vec())
+    }
+
+    /// Gives a carrier a refusal for its author to take along.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn refusal_for(&self, author: &str, to: &str, verdict: &Verdict) -> Result<(), LedgerError> {
+        let Some(owner) = self.ledger.registration(author)? else { return Ok(()) };
+        let Some((id, bundle)) = refusal::sealed(&owner, &verdict.sign(&self.identity)) else {
+            return Ok(());
+        };
+        if let Err(error) = patiently(|| self.component.hand_out(to, &id, bundle.clone())).await {
+            tracing::debug!(%error, "a refusal for an author was not sent");
+        }
+        Ok(())
     }
 
     /// Signs a verdict and sends it. A verdict that cannot be sent is dropped: whoever wants it uploads again, and the

@@ -134,6 +134,50 @@ impl Held {
         ])
     }
 
+    /// Counts what another instance has kept and let go, before it is written here too.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub(super) fn note(&self, ops: &[RecordOp]) -> Result<(), LedgerError> {
+        // What these operations themselves have changed so far: the store does not show it yet.
+        let mut changed: HashMap<&[u8], Option<&[u8]>> = HashMap::new();
+        for op in ops {
+            let (row, value) = match op {
+                RecordOp::Put { table: Table::Bridge, key, value } => {
+                    (key.as_slice(), Some(value.as_slice()))
+                }
+                RecordOp::Delete { table: Table::Bridge, key } => (key.as_slice(), None),
+                _ => continue,
+            };
+            if row.first() != Some(&HELD) {
+                continue;
+            }
+            let stored;
+            let before = match changed.get(row) {
+                Some(before) => *before,
+                None => {
+                    stored = self.store.record(Table::Bridge, row)?;
+                    stored.as_deref()
+                }
+            };
+            self.recount(row, before, value)?;
+            changed.insert(row, value);
+        }
+        Ok(())
+    }
+
+    fn recount(&self, row: &[u8], before: Option<&[u8]>, after: Option<&[u8]>) -> Result<(), LedgerError> {
+        let mark = row.get(1..=MARK).and_then(|mark| mark.try_into().ok());
+        let mark = mark.ok_or(RecordError("row of what waits"))?;
+        let size = |value: &[u8]| waiting(row, value).map(|waiting| u64::from(waiting.size));
+        match (before, after) {
+            (None, Some(value)) => self.usage().add(mark, size(value)?),
+            (Some(value), None) => self.usage().remove(mark, size(value)?),
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Everything that waits for a recipient, at most as much as its limit allows.
     ///
     /// # Errors
@@ -273,6 +317,25 @@ mod tests {
         assert_eq!(bench.held.release(JERRY, &key(3)).unwrap().len(), 0, "it waits for somebody else");
         assert_eq!(bench.held.bundle(&key(2)).unwrap(), None);
         assert_eq!(bench.held.waiting(JERRY).unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_another_instance_keeps_and_lets_go_counts_here_too_and_once() {
+        let (bench, other) = (Bench::new(), Bench::new());
+        let bundle = Bytes::from(vec![7; 100]);
+        let kept = other.held.keep(JERRY, &key(1), Tag([1; 16]), &bundle).unwrap();
+        other.store.commit(Transaction::of_records(kept.clone())).await.unwrap();
+        let gone = other.held.release(JERRY, &key(1)).unwrap();
+        let load = || bench.held.usage().recipients.get(&mark(JERRY)).copied().unwrap_or_default();
+        bench.held.note(&[kept.clone(), gone.clone()].concat()).unwrap();
+        assert_eq!(load(), Load::default(), "kept and let go in one reading");
+        bench.held.note(&kept).unwrap();
+        bench.store.commit(Transaction::of_records(kept.clone())).await.unwrap();
+        bench.held.note(&kept).unwrap();
+        assert_eq!(load(), Load { bundles: 1, bytes: 100 });
+        assert_eq!(bench.held.waiting(JERRY).unwrap().len(), 1);
+        bench.held.note(&gone).unwrap();
+        assert_eq!(load(), Load::default());
     }
 
     #[tokio::test]

@@ -259,7 +259,7 @@ impl Judge<'_> {
         record: &Record,
         books: &dyn Books,
     ) -> Result<Judgement, LedgerError> {
-        let State::Decided { code, time_s } = record.state else {
+        let State::Decided { code, time_s } = record.state.after(self.now_s) else {
             if record.bundle == bundle.id() {
                 let refused = self.refuse(&bundle, &NO_TEXT, None);
                 let again = self.order(bundle, route, key, record.clone(), false);
@@ -273,18 +273,10 @@ impl Judge<'_> {
         };
         let reveal = if code.is_accepted() { books.revealed(&record.commitment)? } else { None };
         let reason = if code.is_accepted() { "known" } else { "refused before" };
+        let author = (!code.is_accepted()).then(|| Author(record.author.clone()));
         let (id, message) = (bundle.id(), bundle.message_digest());
         let known = Some(key);
-        Ok(Judgement::Answer(Answer {
-            bundle: id,
-            message,
-            code,
-            time_s,
-            reveal,
-            known,
-            author: None,
-            reason,
-        }))
+        Ok(Judgement::Answer(Answer { bundle: id, message, code, time_s, reveal, known, author, reason }))
     }
 
     fn fresh(

@@ -147,6 +147,7 @@ impl Ledger {
                 return Ok(());
             }
             for News { file, offset, mut ops } in news {
+                self.held.note(&ops)?;
                 let place = index(READ_UP_TO, &[file.as_bytes()]);
                 // In bounded transactions; the place moves with the last, and a repetition changes nothing.
                 while ops.len() > CATCH_UP_OPS_MAX {
@@ -418,16 +419,10 @@ impl Books for Ledger {
     }
 }
 
-/// Whether all instances are to know: everything but what waits here to be picked up.
+/// Whether all instances are to know: everything but how far this one has read what others wrote.
 fn is_of_all(op: &RecordOp) -> bool {
     let (RecordOp::Put { table, key, .. } | RecordOp::Delete { table, key }) = op;
-    match table {
-        Table::Bridge => key
-            .first()
-            .is_some_and(|kind| [BY_COMMITMENT, BY_EXPIRY, BY_LAPSE, REVEALED, NONCE].contains(kind)),
-        Table::BridgeSeen | Table::BridgeQueue | Table::BridgeRegistration => true,
-        _ => false,
-    }
+    *table != Table::Bridge || key.first() != Some(&READ_UP_TO)
 }
 
 /// Bytes before the name in a row of a time index: kind and time.
@@ -499,6 +494,7 @@ mod tests {
             until_s,
             is_revoked: false,
             successor: Some(Successor { key: IdentityKey([8; 32]), due_s: 3 }),
+            card: vec![9; 200],
         }
     }
 

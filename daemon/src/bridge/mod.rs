@@ -11,6 +11,7 @@
 //! the same ids. [`flights`] holds what is between 2 and 3.
 
 pub mod accounts;
+pub mod answers;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -28,6 +29,7 @@ pub mod pickup;
 pub mod rate;
 pub mod reader;
 pub mod record;
+pub mod refusal;
 pub mod registration;
 pub mod requests;
 pub mod run;

@@ -9,11 +9,11 @@ use pigeon_bundle::{
 };
 use pigeon_xmpp::{Condition, IqAnswer, IqToken, PickedUp, SendError};
 
+use super::answers::{Refused, answer_with};
 use super::desk::{Desk, now_s, patiently};
 use super::held::Waiting;
 use super::ledger::{Books, LedgerError};
 use super::registration;
-use super::requests::{answer_iq, failed};
 
 /// Most bundles handed out for one token: about half of what Prosody's stream management keeps for a client.
 pub const BUNDLES_MAX: usize = 200;
@@ -53,10 +53,8 @@ pub enum PickupRefusal {
     Spent,
 }
 
-impl PickupRefusal {
-    /// The stanza error that goes with it.
-    #[must_use]
-    pub fn condition(&self) -> Condition {
+impl Refused for PickupRefusal {
+    fn condition(&self) -> Condition {
         match self {
             Self::Token(PickupError::Malformed(_) | PickupError::Jid(_) | PickupError::Tags { .. }) => {
                 Condition::BadRequest
@@ -73,30 +71,27 @@ impl PickupRefusal {
 /// # Errors
 /// [`LedgerError`]; the carrier has been told to try again.
 pub async fn pick_up(desk: &Desk, from: &str, request: &[u8], iq: IqToken) -> Result<(), LedgerError> {
-    let answer = match spend(desk, from, request).await {
-        Ok(Ok(terms)) => match hand_out(desk, from, &terms).await {
-            Ok(done) => {
-                let PickedUp { bundles, bytes, left } = done;
-                tracing::info!(target: "pigeon_bridge::audit", bundles, bytes, left, "picked up");
-                IqAnswer::PickedUp(done)
-            }
-            Err(error) => {
-                answer_iq(desk, iq, failed()).await;
-                return Err(error);
-            }
-        },
-        Ok(Err(refused)) => {
+    let outcome = picked_up(desk, from, request).await;
+    answer_with(desk, iq, outcome, IqAnswer::PickedUp).await
+}
+
+async fn picked_up(
+    desk: &Desk,
+    from: &str,
+    request: &[u8],
+) -> Result<Result<PickedUp, PickupRefusal>, LedgerError> {
+    let terms = match spend(desk, from, request).await? {
+        Ok(terms) => terms,
+        Err(refused) => {
             let reason = refused.condition().name();
             tracing::info!(target: "pigeon_bridge::audit", reason, %refused, "pick-up refused");
-            IqAnswer::Error { condition: refused.condition(), text: refused.to_string() }
-        }
-        Err(error) => {
-            answer_iq(desk, iq, failed()).await;
-            return Err(error);
+            return Ok(Err(refused));
         }
     };
-    answer_iq(desk, iq, answer).await;
-    Ok(())
+    let done = hand_out(desk, from, &terms).await?;
+    let PickedUp { bundles, bytes, left } = done;
+    tracing::info!(target: "pigeon_bridge::audit", bundles, bytes, left, "picked up");
+    Ok(Ok(done))
 }
 
 /// Checks the token, and makes it durable that it was taken.

@@ -113,12 +113,21 @@ impl Reader {
     }
 
     fn online(&mut self, privilege_ns: Option<&str>) {
-        self.online = privilege_ns.is_some();
+        self.online = privilege_ns.is_some() || self.desk.unchecked_senders;
         self.desk.metrics.online.store(true, Ordering::Relaxed);
-        self.desk.metrics.privileged.store(self.online, Ordering::Relaxed);
+        self.desk.metrics.privileged.store(privilege_ns.is_some(), Ordering::Relaxed);
         match privilege_ns {
             Some(namespace) => {
                 tracing::info!(namespace, "online, with the right to send as the host's users");
+                self.leave(Job::Recover);
+            }
+            None if self.desk.unchecked_senders => {
+                tracing::warn!(
+                    "online without the right to send as the host's users (XEP-0356), and unchecked_senders is on: \
+                     authors' addresses go out on the component's own stream. The server must check no senders of this \
+                     component, so whoever has the component's secret can write as anybody, of any domain: see \
+                     docs/operators/bridge.md"
+                );
                 self.leave(Job::Recover);
             }
             None => tracing::error!(
@@ -160,6 +169,13 @@ impl Reader {
     fn bounce(&self, to: &str, id: Option<&str>, condition: &str) {
         let what = match condition {
             "forbidden" | "not-allowed" | "not-authorized" => Returned::NotAllowed,
+            "resource-constraint" => Returned::Refused(VerdictCode::Quota),
+            // An account that is there, and whose server has no room for its mail.
+            "service-unavailable" | "recipient-unavailable"
+                if self.desk.accounts.is_known(to, Instant::now()) =>
+            {
+                Returned::Refused(VerdictCode::Quota)
+            }
             "item-not-found" | "service-unavailable" | "recipient-unavailable" | "gone" => {
                 Returned::Refused(VerdictCode::RecipientUnknown)
             }

@@ -3,6 +3,9 @@
 use pigeon_bundle::{BundleId, Commitment, IdentityKey, MessageDigest, VerdictCode, context};
 use prost::Message as _;
 
+/// A message for which there was no room is tried again after this, seconds, if somebody brings it.
+pub const TRY_AGAIN_S: u64 = 900;
+
 /// Names one act of speaking: message P, from one author to one recipient.
 ///
 /// P alone is not enough. P says nothing about who hands it in: whoever carries somebody's bundle and has an account
@@ -49,6 +52,21 @@ pub enum State {
     },
 }
 
+impl State {
+    /// What it counts as now: a refusal that can pass is tried again after a while.
+    #[must_use]
+    pub fn after(self, now_s: u64) -> Self {
+        match self {
+            Self::Decided { code, time_s }
+                if code.is_passing() && now_s.saturating_sub(time_s) >= TRY_AGAIN_S =>
+            {
+                Self::InDoubt
+            }
+            state => state,
+        }
+    }
+}
+
 /// The ledger's entry for one [`LedgerKey`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
@@ -80,6 +98,9 @@ pub struct Registration {
     pub is_revoked: bool,
     /// Another key that has given notice.
     pub successor: Option<Successor>,
+    /// The newest `SignedCard` seen, for what the bridge itself has to say to the account's owner; empty in what earlier
+    /// versions have kept.
+    pub card: Vec<u8>,
 }
 
 /// A key that waits to speak for an account.
@@ -146,6 +167,8 @@ struct RegistrationWire {
     successor: Vec<u8>,
     #[prost(uint64, tag = "6")]
     due_s: u64,
+    #[prost(bytes = "vec", tag = "7")]
+    card: Vec<u8>,
 }
 
 impl Record {
@@ -192,6 +215,7 @@ impl Registration {
             is_revoked: self.is_revoked,
             successor: self.successor.map(|successor| successor.key.0.to_vec()).unwrap_or_default(),
             due_s: self.successor.map_or(0, |successor| successor.due_s),
+            card: self.card.clone(),
         }
         .encode_to_vec()
     }
@@ -207,7 +231,7 @@ impl Registration {
             }),
         };
         let (issued_s, until_s, is_revoked) = (wire.issued_s, wire.until_s, wire.is_revoked);
-        Ok(Self { key, issued_s, until_s, is_revoked, successor })
+        Ok(Self { key, issued_s, until_s, is_revoked, successor, card: wire.card })
     }
 }
 
@@ -255,8 +279,19 @@ pub(super) mod tests {
             until_s: 9,
             is_revoked: true,
             successor: Some(Successor { key: IdentityKey([4; 32]), due_s: 7 }),
+            card: vec![5; 300],
         };
         assert_eq!(Registration::decode(&registration.encode()).unwrap(), registration);
+    }
+
+    #[test]
+    fn only_a_want_of_room_passes_and_only_with_time() {
+        let decided = |code| State::Decided { code, time_s: 1_000 };
+        for code in VerdictCode::ALL {
+            assert_eq!(decided(code).after(1_000 + TRY_AGAIN_S - 1), decided(code));
+            let later = decided(code).after(1_000 + TRY_AGAIN_S);
+            assert_eq!(later == State::InDoubt, code == VerdictCode::Quota, "{code:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use jid::{BareJid, Jid};
 use pigeon_bundle::{Card, CardError, verify_handover};
 use pigeon_xmpp::Condition;
 
+use super::answers::Refused;
 use super::record::{Registration, Successor};
 
 /// A card may be issued this far ahead of our clock, seconds. One from further ahead would count as the newest until
@@ -48,10 +49,8 @@ pub enum RegistrationError {
     },
 }
 
-impl RegistrationError {
-    /// The stanza error that goes with it.
-    #[must_use]
-    pub fn condition(&self) -> Condition {
+impl Refused for RegistrationError {
+    fn condition(&self) -> Condition {
         match self {
             Self::Card(_) | Self::IssuedAhead { .. } => Condition::NotAcceptable,
             Self::ForeignHost | Self::NotOnCard | Self::Notice { .. } | Self::Revoked => Condition::Forbidden,
@@ -132,6 +131,7 @@ pub fn decide(
         until_s: terms.now_s.saturating_add(terms.lifetime_s),
         is_revoked: false,
         successor: None,
+        card: card.as_bytes().to_vec(),
     };
     match held.filter(|held| !held.has_lapsed(terms.now_s)) {
         None => Ok(Decision::registered(fresh)),

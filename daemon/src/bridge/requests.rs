@@ -3,6 +3,7 @@
 use pigeon_bundle::{Card, Commitment, Reveal};
 use pigeon_xmpp::{Condition, IqAnswer, IqToken, KeyNotice};
 
+use super::answers::{Refused, answer_with};
 use super::desk::{Desk, now_s, patiently};
 use super::ledger::{Books, LedgerError};
 use super::metrics::count;
@@ -25,23 +26,18 @@ pub async fn register(
     handover: Option<&[u8]>,
     iq: IqToken,
 ) -> Result<(), LedgerError> {
-    let answer = match registered(desk, from, card, handover).await {
+    let outcome = registered(desk, from, card, handover).await;
+    match &outcome {
         Ok(Ok(until_s)) => {
             count(&desk.metrics.registrations);
             tracing::info!(target: "pigeon_bridge::audit", until_s, "key registered");
-            IqAnswer::Registered(until_s)
         }
         Ok(Err(refused)) => {
             tracing::info!(target: "pigeon_bridge::audit", condition = refused.condition().name(), "key refused");
-            IqAnswer::Error { condition: refused.condition(), text: refused.to_string() }
         }
-        Err(error) => {
-            answer_iq(desk, iq, failed()).await;
-            return Err(error);
-        }
-    };
-    answer_iq(desk, iq, answer).await;
-    Ok(())
+        Err(_) => {}
+    }
+    answer_with(desk, iq, outcome, IqAnswer::Registered).await
 }
 
 async fn registered(
@@ -102,17 +98,8 @@ async fn give_notice(desk: &Desk, account: &str, successor: Successor) {
 /// # Errors
 /// [`LedgerError`]; the session has been told to try again.
 pub async fn revoke(desk: &Desk, from: &str, iq: IqToken) -> Result<(), LedgerError> {
-    let outcome = revoked(desk, from).await;
-    let answer = match &outcome {
-        Ok(true) => IqAnswer::Done,
-        Ok(false) => IqAnswer::Error {
-            condition: Condition::ItemNotFound,
-            text: "no key is registered for your account".to_owned(),
-        },
-        Err(_) => failed(),
-    };
-    answer_iq(desk, iq, answer).await;
-    outcome.map(|_done| ())
+    let outcome = revoked(desk, from).await.map(|done| done.then_some(()).ok_or(NoKey));
+    answer_with(desk, iq, outcome, |()| IqAnswer::Done).await
 }
 
 async fn revoked(desk: &Desk, from: &str) -> Result<bool, LedgerError> {
@@ -158,9 +145,8 @@ pub async fn sweep(desk: &Desk) -> Result<(), LedgerError> {
 /// # Errors
 /// [`LedgerError`]; the session has been told to try again.
 pub async fn reveal(desk: &Desk, from: &str, reveals: Vec<[u8; 32]>, iq: IqToken) -> Result<(), LedgerError> {
-    let outcome = keep_reveals(desk, from, reveals).await;
-    answer_iq(desk, iq, if outcome.is_ok() { IqAnswer::Done } else { failed() }).await;
-    outcome
+    let outcome = keep_reveals(desk, from, reveals).await.map(Ok::<(), NoKey>);
+    answer_with(desk, iq, outcome, |()| IqAnswer::Done).await
 }
 
 async fn keep_reveals(desk: &Desk, from: &str, reveals: Vec<[u8; 32]>) -> Result<(), LedgerError> {
@@ -183,17 +169,13 @@ fn may_reveal(desk: &Desk, account: &str, commitment: &Commitment) -> Result<boo
     Ok(records.iter().any(|(_, record)| record.author == account || record.recipient == account))
 }
 
-/// Answers an IQ; without a connection the asker asks again.
-pub(super) async fn answer_iq(desk: &Desk, iq: IqToken, answer: IqAnswer) {
-    if let Err(error) = desk.component.answer(iq, answer).await {
-        tracing::debug!(%error, "an answer was not sent");
-    }
-}
+/// Nothing to revoke.
+#[derive(Debug, thiserror::Error)]
+#[error("no key is registered for your account")]
+struct NoKey;
 
-/// The ledger could not be used.
-pub(super) fn failed() -> IqAnswer {
-    IqAnswer::Error {
-        condition: Condition::InternalServerError,
-        text: "the bridge cannot write to its ledger; try again later".to_owned(),
+impl Refused for NoKey {
+    fn condition(&self) -> Condition {
+        Condition::ItemNotFound
     }
 }

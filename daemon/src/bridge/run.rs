@@ -92,6 +92,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Bridge
     let mut component = ComponentConfig::new(login, config.secret()?, &config.server);
     component.host = config.hosts.first().cloned();
     component.retry_operator = RETRY_OPERATOR;
+    component.unchecked_senders = config.unchecked_senders;
     // The connection outlives the work: what was just sent is still to be settled.
     let connection = CancellationToken::new();
     let (component, events) = spawn_component(component, connection.clone())?;
@@ -104,6 +105,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Bridge
         pick_up: config.pick_up,
         notice_s: config.notice_s(),
         plain: config.plain_recipients,
+        unchecked_senders: config.unchecked_senders,
         shards: config.shared.as_ref().map(|shared| Shards::new(&shared.dir)),
         addresses: config.shards.clone(),
         metrics: Metrics::default(),

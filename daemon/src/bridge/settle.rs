@@ -119,6 +119,9 @@ async fn announce(
     for waiter in &waiters {
         let verdict = Verdict { bundle: waiter.bundle, message, code, time_s };
         desk.verdict(&waiter.to, &verdict, None).await;
+        if !code.is_accepted() && !is_session_of(&waiter.to, &record.author) {
+            desk.refusal_for(&record.author, &waiter.to, &verdict).await?;
+        }
     }
     if !code.is_accepted() && !waiters.iter().any(|waiter| is_session_of(&waiter.to, &record.author)) {
         let verdict = Verdict { bundle: record.bundle, message, code, time_s };

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::desk::{Desk, now_s, patiently};
 use super::flights::{Claim, Waiter};
 use super::jobs::{Job, JobReceiver};
-use super::judge::{Answer, Judgement, Order};
-use super::ledger::LedgerError;
+use super::judge::{Answer, Author, Judgement, Order};
+use super::ledger::{Books as _, Ledger, LedgerError};
 use super::metrics::count;
 use super::rate::Rate;
+use super::record::State;
 use super::settle::{Batch, Outcome, Sent};
 use super::told::Told;
 use super::{doubt, pickup, requests};
@@ -127,17 +128,17 @@ impl Worker {
             if desk.flights.claim(&order, Some(uploaded)) == Claim::Joined {
                 return Ok(None);
             }
-            // Between the look into the ledger and the claim it may have been settled: look again.
-            judgement = match desk.judge().judge(bytes, &desk.ledger) {
-                Ok(Judgement::Deliver(order)) => return Ok(Some(*order)),
-                other => {
+            match still_stands(&order, &desk.ledger) {
+                Ok(true) => return Ok(Some(*order)),
+                changed => {
                     desk.flights.land(&order.key);
-                    other?
+                    changed?;
+                    judgement = desk.judge().judge(bytes, &desk.ledger)?;
                 }
-            };
+            }
         }
         if let Judgement::Answer(answer) = judgement {
-            self.answer(from, answer).await;
+            self.answer(from, answer).await?;
         }
         Ok(None)
     }
@@ -160,22 +161,36 @@ impl Worker {
         Ok(None)
     }
 
-    async fn answer(&mut self, from: String, answer: Answer) {
+    async fn answer(&mut self, from: String, answer: Answer) -> Result<(), LedgerError> {
         let Answer { bundle, message, code, time_s, reveal, known, author, reason } = answer;
         if let Some(key) = known
             && self.desk.flights.join(&key, || Waiter { to: from.clone(), bundle, message })
         {
-            return;
+            return Ok(());
         }
         self.desk.audit(&bundle, &message, code, reason);
         let verdict = Verdict { bundle, message, code, time_s };
         self.desk.verdict(&from, &verdict, reveal).await;
-        if let Some(author) = author
-            && !is_session_of(&from, &author.0)
-            && self.told.first(bundle)
-        {
-            self.desk.verdict(&author.0, &verdict, None).await;
+        match author {
+            Some(Author(author)) if !is_session_of(&from, &author) => {
+                self.tell_author(&author, &from, &verdict).await
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// The author of what is refused hears of it: over XMPP once, and by way of each carrier that
+    /// brings it.
+    async fn tell_author(
+        &mut self,
+        author: &str,
+        carrier: &str,
+        verdict: &Verdict,
+    ) -> Result<(), LedgerError> {
+        if self.told.first(verdict.bundle) {
+            self.desk.verdict(author, verdict, None).await;
+        }
+        self.desk.refusal_for(author, carrier, verdict).await
     }
 
     /// Makes the orders durable, sends them, and hands them on. Says whether the server could be reached.
@@ -213,7 +228,7 @@ impl Worker {
     }
 
     /// Writes new orders into the ledger. What could not be written is not delivered and not answered.
-    async fn write_down(&self, orders: Vec<Order>) -> Result<Vec<Order>, LedgerError> {
+    async fn write_down(&mut self, orders: Vec<Order>) -> Result<Vec<Order>, LedgerError> {
         let ledger = &self.desk.ledger;
         let writes = orders.into_iter().map(|order| {
             let write =
@@ -227,13 +242,32 @@ impl Worker {
         });
         let mut written = Vec::new();
         for (order, result) in join_all(writes).await {
+            let is_full = matches!(&result, Err(LedgerError::Store(error)) if error.is_full());
             if passing(result)?.is_some() {
                 written.push(order);
+            } else if is_full {
+                self.no_room(&order).await?;
             } else {
                 self.desk.flights.land(&order.key);
             }
         }
         Ok(written)
+    }
+
+    /// Refuses what the ledger has no room for. It may be handed in again: the ledger does not know it.
+    async fn no_room(&mut self, order: &Order) -> Result<(), LedgerError> {
+        let (code, time_s) = (VerdictCode::Quota, now_s());
+        let (waiters, _) = self.desk.flights.land(&order.key);
+        self.desk.audit(&order.record.bundle, &order.key.message(), code, "the ledger is full");
+        let author = &order.record.author;
+        for Waiter { to, bundle, message } in waiters {
+            let verdict = Verdict { bundle, message, code, time_s };
+            self.desk.verdict(&to, &verdict, None).await;
+            if !is_session_of(&to, author) {
+                self.tell_author(author, &to, &verdict).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends what is in doubt and not on its way.
@@ -270,6 +304,15 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// Whether the ledger says about a message what it said when the order was made: until it was claimed, it may have been
+/// settled.
+fn still_stands(order: &Order, ledger: &Ledger) -> Result<bool, LedgerError> {
+    Ok(match ledger.record(&order.key)? {
+        None => order.is_new,
+        Some(record) => !order.is_new && record.state.after(now_s()) == State::InDoubt,
+    })
 }
 
 /// Whose bundle it was that waits: the uploaded one, which is not always the one that is delivered.

@@ -23,10 +23,7 @@ impl Mailbox {
         let Some((sequence, mut record)) = OUTBOX.by_message::<OutboxRecord>(&self.store, &id)? else {
             return Ok(false);
         };
-        let Ok(recipient) = record.recipient.as_slice().try_into().map(IdentityKey) else { return Ok(false) };
-        if !has_jid(&self.state(), &recipient, from) {
-            return Ok(false);
-        }
+        let Some(contact) = self.recipient_at(&record, from) else { return Ok(false) };
         let (when, detail) = match mark {
             Mark::Delivered => (&mut record.delivered_ms, "delivered"),
             Mark::Read => (&mut record.read_ms, "read"),
@@ -36,12 +33,22 @@ impl Mailbox {
         }
         // Never 0, which means "not yet".
         *when = self.clock.display_ms().max(1);
-        let contact = self.state().contacts.name(&recipient);
         let bundle_id = data_encoding::HEXLOWER.encode(&record.bundle);
         self.store.commit(Transaction::of_records(vec![OUTBOX.replace(sequence, &record)])).await?;
         let (message_id, detail) = (id.to_string(), detail.to_owned());
         self.events.push(Event { message_id, bundle_id, detail, contact, ..event("client_receipt") });
         Ok(true)
+    }
+
+    /// The name of the recipient of an own message, if this is an account of that recipient: one on the card, or the one
+    /// that the message was written to where there is no card.
+    fn recipient_at(&self, record: &OutboxRecord, jid: &str) -> Option<String> {
+        if !record.recipient_jid.is_empty() {
+            return record.recipient_jid.eq_ignore_ascii_case(jid).then(|| record.recipient_jid.clone());
+        }
+        let recipient = IdentityKey(record.recipient.as_slice().try_into().ok()?);
+        let state = self.state();
+        has_jid(&state, &recipient, jid).then(|| state.contacts.name(&recipient))
     }
 
     /// Takes a card that its owner's server showed us: a contact whose name the user has still to confirm.

@@ -446,7 +446,7 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Notes that the bridge refused an own message for good. False where the bundle is not ours.
+    /// Notes that the bridge refused an own message. False where the bundle is not ours.
     ///
     /// # Errors
     /// When the store fails.
@@ -458,6 +458,22 @@ impl Mailbox {
         reason.clone_into(&mut record.refusal);
         self.store.commit(Transaction::of_records(vec![OUTBOX.replace(sequence, &record)])).await?;
         Ok(true)
+    }
+
+    /// Notes that the bridge has taken what it had no room for before.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn unrefused(&self, bundle: &BundleId) -> Result<(), MailboxError> {
+        let _keeping = self.keeping.lock().await;
+        let Some((sequence, mut record)) = OUTBOX.by_bundle::<OutboxRecord>(&self.store, bundle)? else {
+            return Ok(());
+        };
+        if !record.refusal.is_empty() {
+            record.refusal.clear();
+            self.store.commit(Transaction::of_records(vec![OUTBOX.replace(sequence, &record)])).await?;
+        }
+        Ok(())
     }
 }
 

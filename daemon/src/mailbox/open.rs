@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pigeon_bundle::{
     Bundle, BundleId, Card, IdentityKey, LIFETIME_DEFAULT_S, MessageId, NodeKey, OpenError, Opened,
-    OpenedWith, Reveal, open,
+    OpenedWith, Reveal, Verdict, open,
 };
 use pigeon_core::{Catalog, Event as CoreEvent, OpenOutcome};
 use pigeon_proto::api::Event;
@@ -215,6 +215,11 @@ impl Mailbox {
             draft.transaction.records.push(one_time::deletion(&used));
             draft.used = Some(used);
         }
+        if let Body::Refusal(verdict) = &content.body {
+            // Its author is nobody: the bridge's signature on the verdict is what counts.
+            self.take_refusal(verdict, &mut draft)?;
+            return Ok(self.change(draft, OpenOutcome::Delivered { reveal: opened.reveal }));
+        }
         if let Some(card) = content.author_card.as_deref().and_then(|bytes| Card::parse(bytes).ok()) {
             self.introduce(state, card, &opened.author, &mut draft);
         }
@@ -242,6 +247,8 @@ impl Mailbox {
                 self.accept_attachment(state, bundle, opened, arrival, attachment, &mut draft)?;
             }
             Body::Part(part) => self.accept_part(bundle, opened, part, &mut draft)?,
+            // Taken above.
+            Body::Refusal(_) => {}
             Body::CardUpdate(bytes) => {
                 if let Ok(card) = Card::parse(bytes)
                     && state.contacts.get(&opened.author).is_some()
@@ -389,6 +396,33 @@ impl Mailbox {
             // The author's card is at fault; the message is kept all the same.
             Err(error) => tracing::warn!(%error, "a receipt cannot be sealed"),
         }
+    }
+
+    /// A bridge's refusal that came by way of a carrier counts only with the signature of the bridge that the refused
+    /// message names, as one that comes over XMPP.
+    fn take_refusal(&self, verdict: &[u8], draft: &mut Drafted) -> Result<(), MailboxError> {
+        let Some(named) = Verdict::bundle_of(verdict) else { return Ok(()) };
+        let Some((sequence, mut record)) = OUTBOX.by_bundle::<OutboxRecord>(&self.store, &named)? else {
+            return Ok(());
+        };
+        let Some(bundle) = self.store.bundle(&named)? else { return Ok(()) };
+        let signed = bundle.uplink().map(|uplink| Verdict::parse_verified(verdict, &uplink.bridge_key));
+        let Some(Ok(verdict)) = signed.filter(|_| record.delivered_ms == 0) else { return Ok(()) };
+        if verdict.message != bundle.message_digest() || verdict.code.is_accepted() {
+            return Ok(());
+        }
+        record.refusal = verdict.code.to_string();
+        draft.transaction.records.push(OUTBOX.replace(sequence, &record));
+        draft.events.push(Event {
+            bundle_id: named.to_string(),
+            message_id: data_encoding::HEXLOWER.encode(&record.message_id),
+            detail: record.refusal.clone(),
+            ..event("refusal_received")
+        });
+        if !verdict.code.is_passing() {
+            draft.core.push(CoreEvent::Verdict { bundle: named, accepted: false });
+        }
+        Ok(())
     }
 
     /// A receipt counts only from the one the message was written to.

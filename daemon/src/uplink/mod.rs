@@ -678,9 +678,17 @@ impl Driver {
                 return;
             }
         };
+        if verdict.code.is_passing() {
+            // It goes up again when its wait is over.
+            let again_at = Instant::now() + VERDICT_WAIT_MAX;
+            self.pending.insert(named, Pending { wait: VERDICT_WAIT_MAX, again_at });
+            return self.refused(&named, verdict.code).await;
+        }
         self.pending.remove(&named);
         let accepted = verdict.code.is_accepted();
-        if !accepted {
+        if accepted {
+            self.unrefused(&named).await;
+        } else {
             self.refused(&named, verdict.code).await;
         }
         self.core(CoreEvent::Verdict { bundle: named, accepted }).await;
@@ -694,6 +702,13 @@ impl Driver {
             Ok(true) => tracing::warn!(%bundle, reason = %code, "the bridge refused an own message"),
             Ok(false) => tracing::info!(%bundle, reason = %code, "the bridge refused a carried bundle"),
             Err(error) => tracing::error!(%error, "a refusal cannot be kept"),
+        }
+    }
+
+    /// An earlier refusal that could pass has passed.
+    async fn unrefused(&self, bundle: &BundleId) {
+        if let Err(error) = self.uplink.mailbox.unrefused(bundle).await {
+            tracing::error!(%error, "an acceptance cannot be kept");
         }
     }
 

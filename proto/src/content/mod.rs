@@ -25,6 +25,8 @@ pub const CARD_SIZE_MAX: usize = 4_096;
 pub const RECEIPT_MESSAGES_MAX: usize = 64;
 /// Most one-time prekeys in one message.
 pub const ONE_TIME_KEYS_MAX: usize = 8;
+/// Most bytes of a verdict inside a message.
+pub const VERDICT_SIZE_MAX: usize = 256;
 /// Most bytes of a service's name.
 pub const SERVICE_NAME_MAX: usize = 64;
 
@@ -63,6 +65,8 @@ pub enum Body {
     Attachment(Attachment),
     /// A part of an attachment.
     Part(Part),
+    /// A bridge's signed refusal of a message that the recipient wrote. Not verified here.
+    Refusal(Bytes),
 }
 
 /// Something a person wrote.
@@ -209,6 +213,7 @@ impl Content {
             Body::Application(app) => size("service", app.service.len(), 1, SERVICE_NAME_MAX),
             Body::Attachment(attachment) => attachment.check(),
             Body::Part(part) => part.check(),
+            Body::Refusal(verdict) => size("verdict", verdict.len(), 1, VERDICT_SIZE_MAX),
         }
     }
 }
@@ -267,6 +272,7 @@ fn body_message(body: &Body) -> wire::content::Body {
             Message::Attachment(attachment_message(attachment, text_message(&attachment.message)))
         }
         Body::Part(part) => Message::Part(part_message(part)),
+        Body::Refusal(verdict) => Message::Refusal(wire::Refusal { verdict: verdict.to_vec() }),
     }
 }
 
@@ -295,6 +301,7 @@ fn body(message: wire::content::Body) -> Result<Body, ContentError> {
             attachment_body(message, text)
         }
         Message::Part(part) => part_body(part),
+        Message::Refusal(refusal) => Ok(Body::Refusal(refusal.verdict.into())),
     }
 }
 
@@ -349,6 +356,7 @@ impl fmt::Debug for Body {
             Self::Application(app) => app.fmt(f),
             Self::Attachment(attachment) => attachment.fmt(f),
             Self::Part(part) => part.fmt(f),
+            Self::Refusal(verdict) => f.debug_struct("Refusal").field("size", &verdict.len()).finish(),
         }
     }
 }

@@ -36,6 +36,7 @@ fn every_body_has_these_bytes() {
         (Content::new(Body::Text(thread)), format!("0a240a10{id}1210{}", "02".repeat(16))),
         (Content::new(Body::Receipt(receipt)), format!("12280801 1210{id}1210{id}1805").replace(' ', "")),
         (Content::new(Body::CardUpdate(Bytes::from_static(b"card"))), "1a060a0463617264".into()),
+        (Content::new(Body::Refusal(Bytes::from_static(b"no"))), "3a040a026e6f".into()),
         (Content::new(Body::Application(app)), format!("221f0a10{id}120673656e736f721a03323143")),
     ];
     for (content, hex) in snapshots {
@@ -64,7 +65,7 @@ fn what_is_outside_the_schema_is_refused() {
     let decode = |hex: &str| Content::decode(&HEXLOWER.decode(hex.as_bytes()).unwrap());
     let id = "1d".repeat(16);
     assert_eq!(decode(""), Err(ContentError::NoBody));
-    assert_eq!(decode("3a00"), Err(ContentError::NoBody), "a body of a later version");
+    assert_eq!(decode("4200"), Err(ContentError::NoBody), "a body of a later version");
     assert!(matches!(decode("0aff"), Err(ContentError::Malformed(_))));
     let size = |field, size, min, max| Err(ContentError::Size { field, size, min, max });
     assert_eq!(decode("0a030a011d"), size("id", 1, 16, 16));
@@ -72,6 +73,7 @@ fn what_is_outside_the_schema_is_refused() {
     assert_eq!(decode(&format!("12121210{id}")), Err(ContentError::ReceiptKind(0)));
     assert_eq!(decode("12020801"), size("message", 0, 1, 64));
     assert_eq!(decode("1a00"), size("card", 0, 1, 4_096));
+    assert_eq!(decode("3a00"), size("verdict", 0, 1, 256));
     assert_eq!(decode(&format!("22120a10{id}")), size("service", 0, 1, 64));
 }
 

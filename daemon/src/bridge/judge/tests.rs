@@ -74,6 +74,7 @@ impl World {
                 until_s: NOW + 90 * DAY_S,
                 is_revoked: false,
                 successor: None,
+                card: Vec::new(),
             };
             shelf.registrations.insert(jid.to_owned(), registration);
         }

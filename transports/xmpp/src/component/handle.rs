@@ -32,6 +32,10 @@ pub struct ComponentConfig {
     pub server: String,
     /// The virtual host that answers [`ComponentHandle::sync`]; `None` is the domain without its first label.
     pub host: Option<String>,
+    /// Send with the author's address on the component's own stream where a host gives no right to send as its users
+    /// (XEP-0356). Works only on a server that checks no senders of this component, and such a server passes on any
+    /// author of any domain, whoever has the component's secret. Off unless it is switched on.
+    pub unchecked_senders: bool,
     /// For the TCP connection and the handshake, each.
     pub connect_timeout: Duration,
     /// The first wait after a failure; doubles to `retry_max`.
@@ -54,6 +58,7 @@ impl ComponentConfig {
             secret: secret.into(),
             server: server.into(),
             host: None,
+            unchecked_senders: false,
             connect_timeout: Duration::from_secs(10),
             retry_min: Duration::from_secs(1),
             retry_max: Duration::from_secs(30),

@@ -36,15 +36,15 @@ impl std::fmt::Debug for Delivery {
     }
 }
 
-/// The inner message, as it leaves the author's server.
-pub(crate) fn message(delivery: &Delivery) -> Element {
-    let mut message = el("message", ns::CLIENT)
+/// The message, as it leaves the author's server; `ns` is the namespace of the stream that it is written for.
+pub(crate) fn message(delivery: &Delivery, ns: &str) -> Element {
+    let mut message = el("message", ns)
         .with("from", &delivery.author)
         .with("to", &delivery.recipient)
         .with("id", &delivery.message_id_hex)
         .with("type", "chat");
     if let Some(body) = &delivery.body {
-        message = message.child(el("body", ns::CLIENT).with_text(body.clone()));
+        message = message.child(el("body", ns).with_text(body.clone()));
     }
     if let Some(bytes) = &delivery.bundle {
         message = message.child(bundle::element(bytes));
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn delivery_snapshot() {
         assert_eq!(
-            print(&message(&example()), ns::CLIENT),
+            print(&message(&example(), ns::CLIENT), ns::CLIENT),
             "<message from='elaine@example.org' id='0a0b' to='jerry@example.org' type='chat'>\
              <body>hello &lt;world&gt;</body>\
              <bundle xmlns='urn:carrierpigeon:bundle:1'>AQID</bundle>\
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn without_a_clock_there_is_no_stamp_and_without_a_bundle_none() {
         let plain = Delivery { sent_ms: 0, bundle: None, ..example() };
-        let text = print(&message(&plain), ns::CLIENT);
+        let text = print(&message(&plain, ns::CLIENT), ns::CLIENT);
         assert!(!text.contains("<delay") && !text.contains("<bundle"), "{text}");
     }
 
@@ -118,11 +118,17 @@ mod tests {
     fn without_a_text_clients_see_nothing_and_owe_nothing() {
         let silent = Delivery { body: None, sent_ms: 0, ..example() };
         assert_eq!(
-            print(&message(&silent), ns::CLIENT),
+            print(&message(&silent, ns::CLIENT), ns::CLIENT),
             "<message from='elaine@example.org' id='0a0b' to='jerry@example.org' type='chat'>\
              <bundle xmlns='urn:carrierpigeon:bundle:1'>AQID</bundle>\
              <origin-id xmlns='urn:xmpp:sid:0' id='ffee'/><store xmlns='urn:xmpp:hints'/></message>"
         );
+    }
+
+    #[test]
+    fn on_the_components_own_stream_it_needs_no_namespace() {
+        let text = print(&message(&example(), ns::COMPONENT), ns::COMPONENT);
+        assert!(text.starts_with("<message from='elaine@example.org' ") && text.contains("<body>"), "{text}");
     }
 
     #[test]

@@ -1,0 +1,98 @@
+//! One message after the other: straight from author to recipient, and through a carrier and the bridge, in turns.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use pigeon_harness::Kind;
+use pigeon_harness::files::temp_dir;
+
+use crate::sample::median;
+use crate::world::{Person, World, bytes_of};
+
+/// Messages before it counts.
+const WARM_UP: usize = 20;
+/// What is appended before each `fdatasync`: a message with its record.
+const APPENDED: usize = 4_096;
+
+/// Milliseconds, one value for each message.
+#[derive(Default)]
+pub(crate) struct Latencies {
+    pub(crate) direct: Vec<f64>,
+    pub(crate) relayed: Vec<f64>,
+    /// An append with its `fdatasync`, on the ledger's disk.
+    pub(crate) sync: Vec<f64>,
+}
+
+/// Sends `samples` messages of each kind.
+pub(crate) async fn measure(kind: Kind, samples: usize) -> Latencies {
+    let dir = temp_dir("pigeon-bench-").unwrap();
+    let mut disk = Disk::new(dir.path());
+    let world = World::in_dir(kind, "", dir).await;
+    let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
+    let mut her = world.login("elaine").await;
+    her.register(&elaine.card()).await.unwrap();
+    let mut to = world.login("jerry").await;
+    let mut carrier = world.login("kramer").await;
+    let mut found = Latencies::default();
+    for turn in 0..WARM_UP + samples {
+        let [straight, carried] = [(); 2].map(|()| bytes_of(&elaine.writes(&jerry, &world.card)));
+        let sync = disk.sync();
+        let started = Instant::now();
+        her.send(&jerry.jid(), &straight).await;
+        to.receive().await;
+        let direct = started.elapsed();
+        let started = Instant::now();
+        carrier.upload(&carried).await;
+        to.receive().await;
+        let relayed = started.elapsed();
+        // Nothing is under way when the next turn begins.
+        carrier.verdict(&world.card).await;
+        if turn >= WARM_UP {
+            found.sync.push(milliseconds(sync));
+            found.direct.push(milliseconds(direct));
+            found.relayed.push(milliseconds(relayed));
+        }
+    }
+    found
+}
+
+impl Latencies {
+    /// What could be reached: the direct way and one write that must be durable first.
+    pub(crate) fn asked(&self) -> f64 {
+        median(&self.direct) + median(&self.sync)
+    }
+
+    pub(crate) fn print(&self, kind: Kind) {
+        let (server, samples) = (kind.name(), self.direct.len());
+        let [direct, relayed, sync] = [&self.direct, &self.relayed, &self.sync].map(|all| median(all));
+        println!("bench: xmpp_{server}_direct_ms {direct:.3} (median of {samples}, from client to client)");
+        println!(
+            "bench: xmpp_{server}_relayed_ms {relayed:.3} (median of {samples}, client, bridge, client)"
+        );
+        println!("bench: xmpp_{server}_fdatasync_ms {sync:.3} (median of {samples}, the ledger's disk)");
+        let ratio = relayed / self.asked();
+        println!("bench: xmpp_{server}_relayed_ratio {ratio:.2} (relayed against direct and one fdatasync)");
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
+
+/// A file on the same disk as the ledger.
+struct Disk(File);
+
+impl Disk {
+    fn new(dir: &Path) -> Self {
+        Self(File::create(dir.join("fdatasync")).unwrap())
+    }
+
+    fn sync(&mut self) -> Duration {
+        let started = Instant::now();
+        self.0.write_all(&[7; APPENDED]).unwrap();
+        self.0.sync_data().unwrap();
+        started.elapsed()
+    }
+}
