@@ -21,7 +21,7 @@ pub use spec::{Kind, ServerSpec};
 use state::{Ports, State};
 
 /// From start to accepting on all ports; seconds on a loaded machine with two cores.
-const START_MAX: Duration = Duration::from_secs(120);
+const START_MAX: Duration = Duration::from_secs(240);
 /// From SIGTERM to the end, before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(15);
 
