@@ -32,7 +32,7 @@ exec 4> >(exec cat >&2) && err=$!
 memory=/dev/shm
 [ -w "$memory" ] || memory=/tmp
 TMPDIR=$memory HOME=$job/tmp timeout --kill-after=5 "$limit" "$cache/kernel" "mem=${BLE_RIG_MEMORY:-1024}M" \
-    rootfstype=hostfs rootflags=/ ro quiet "init=$cache/init" con=null con0=null,fd:2 con1=null,fd:3 con2=null,fd:4 \
+    root=none rootfstype=hostfs rootflags=/ ro quiet "init=$cache/init" con=null con0=null,fd:2 con1=null,fd:3 con2=null,fd:4 \
     RIG_SYS="$cache/system" RIG_JOB="$job" RIG_OUT=/dev/tty1 RIG_ERR=/dev/tty2 </dev/null >"$job/log/console.log" 2>&1
 ended=$?
 exec 3>&- 4>&-

@@ -17,16 +17,17 @@ use tokio_util::sync::CancellationToken;
 use crate::WINDOW_BYTES;
 use crate::advert::Token;
 use crate::bearer::Bearer;
-use crate::noise::{NoiseError, Seal, data_max};
+use crate::noise::NoiseError;
 use crate::piece::Piece;
 use crate::quality::Meter;
+use crate::seal::{Seal, data_max};
 
 /// Bytes taken before they are acknowledged, unless the stream pauses.
 const ACK_BYTES: u64 = WINDOW_BYTES as u64 / 2;
 /// How long taken bytes may wait for more before they are acknowledged.
 const ACK_DELAY: Duration = Duration::from_millis(40);
-/// Pieces of others that a shared bearer may bring before the link is given up.
-const FOREIGN_MAX: u32 = 64;
+/// Pieces of others that a numbered bearer may bring between two of the peer's before the link is given up.
+const FOREIGN_MAX: u32 = 256;
 /// Period of the meter.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -212,6 +213,8 @@ impl Carrying {
     }
 
     async fn carry(&mut self) -> Result<(), Broken> {
+        // What overtook the handshake.
+        self.opened()?;
         while !self.is_over() {
             match self.turn().await {
                 Turn::Close => self.close(),
@@ -238,7 +241,7 @@ impl Carrying {
         let deadline = self.deadline();
         let speaks = !self.gone && self.next_piece().is_some();
         // Small frames share a piece.
-        let takes = !self.gone && self.out.waiting.len() < data_max(self.bearer.piece_max);
+        let takes = !self.gone && self.out.waiting.len() < self.data_max();
         tokio::select! {
             biased;
             () = self.closed.cancelled(), if self.closing.is_none() && self.last.is_none() => Turn::Close,
@@ -268,7 +271,7 @@ impl Carrying {
             return Some(Piece::Renamed(*self.own_token.borrow()));
         }
         let under_way = usize::try_from(self.out.sent - self.out.acked).unwrap_or(usize::MAX);
-        let size = self.out.waiting.len().min(data_max(self.bearer.piece_max));
+        let size = self.out.waiting.len().min(self.data_max());
         if size > 0 && under_way + size <= WINDOW_BYTES {
             return Some(Piece::Data(Bytes::copy_from_slice(self.out.waiting.get(..size)?)));
         }
@@ -314,16 +317,34 @@ impl Carrying {
         }
     }
 
+    fn data_max(&self) -> usize {
+        data_max(self.bearer.piece_max, self.bearer.numbered)
+    }
+
     fn arrived(&mut self, sealed: &[u8]) -> Result<(), Broken> {
-        let piece = match self.seal.open(sealed) {
-            Ok(piece) => piece,
-            Err(NoiseError::Open(_)) if self.bearer.shared && self.foreign < FOREIGN_MAX => {
+        match self.seal.open(sealed) {
+            Err(NoiseError::Open(_) | NoiseError::Number(..))
+                if self.bearer.numbered && self.foreign < FOREIGN_MAX =>
+            {
                 self.foreign += 1;
-                return Ok(());
+                Ok(())
             }
-            Err(error) => return Err(error.into()),
-        };
-        self.heard_at = Instant::now();
+            Err(error) => Err(error.into()),
+            Ok(()) => self.opened(),
+        }
+    }
+
+    /// Takes the pieces whose turn has come.
+    fn opened(&mut self) -> Result<(), Broken> {
+        while let Some(piece) = self.seal.next() {
+            self.heard_at = Instant::now();
+            self.foreign = 0;
+            self.take_piece(piece)?;
+        }
+        Ok(())
+    }
+
+    fn take_piece(&mut self, piece: Piece) -> Result<(), Broken> {
         match piece {
             Piece::Data(data) => return self.data(&data),
             Piece::Ack(count) => return self.acknowledged(count),

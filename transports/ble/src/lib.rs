@@ -9,7 +9,8 @@
 //! | --- | --- |
 //! | `radio` | the adapter and its states; scanning, advertising, one connect at a time |
 //! | `bearer` | ordered pieces both ways: an L2CAP channel, or GATT characteristics |
-//! | `noise` | Noise NN: every piece is sealed; the handshake's hash is the channel binding |
+//! | `noise` | Noise NN: the handshake's hash is the channel binding |
+//! | `seal` | every piece is sealed, and opened in its order |
 //! | `driver` | frames cut into pieces, a window with acknowledgements, the end of a link |
 //! | `sightings` | who is in sight, under which name, and who is linked already |
 //! | `dial`, `accept` | getting to an authenticated link |
@@ -25,6 +26,7 @@ mod noise;
 mod piece;
 mod quality;
 mod radio;
+mod seal;
 mod sightings;
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,14 @@
 //! Noise NN: a fresh key for each link, and a hash that only its two ends share. Who the ends are is proved
 //! above it, by `Auth` over that hash.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use pigeon_link::Role;
-use snow::{Builder, HandshakeState, TransportState};
+use snow::{Builder, HandshakeState};
 
 use crate::advert::Token;
 use crate::bearer::Bearer;
-use crate::piece::{DATA_OVERHEAD, Piece, PieceError};
+use crate::piece::PieceError;
+use crate::seal::Seal;
 
 const PATTERN: &str = "Noise_NN_25519_ChaChaPoly_SHA256";
 const PROLOGUE: &[u8] = b"CarrierPigeon BLE 1";
@@ -19,8 +20,8 @@ const PAYLOAD: usize = 4;
 const FIRST: usize = 32 + PAYLOAD;
 /// The second is sealed.
 const SECOND: usize = FIRST + TAG;
-/// Pieces of others that a shared bearer may bring before a handshake message.
-const FOREIGN_MAX: usize = 64;
+/// Pieces that a numbered bearer may bring before a handshake message: of others, or sent after it.
+const EARLY_MAX: usize = 256;
 /// The smallest pieces a link can live with: the handshake's second message in one.
 pub(crate) const PIECE_MIN: usize = 64;
 
@@ -36,6 +37,9 @@ pub(crate) enum NoiseError {
     /// Sealed well, with nonsense inside.
     #[error(transparent)]
     Piece(#[from] PieceError),
+    /// Too far ahead of what is awaited, or come before.
+    #[error("piece {0} is not awaited: {1} is")]
+    Number(u64, u64),
     /// Not what the handshake says.
     #[error("{0} bytes are no handshake message: the peer speaks another version, or is none of ours")]
     Size(usize),
@@ -54,16 +58,17 @@ pub(crate) struct Keyed {
 /// Agrees on keys over a fresh bearer.
 pub(crate) async fn handshake(bearer: &mut Bearer, role: Role, own: Token) -> Result<Keyed, NoiseError> {
     let builder = Builder::new(PATTERN.parse()?).prologue(PROLOGUE)?;
+    let mut early = Vec::new();
     let (state, peer) = match role {
         Role::Dialler => {
             let mut state = builder.build_initiator()?;
             send(bearer, &mut state, own).await?;
-            let peer = receive(bearer, &mut state, SECOND).await?;
+            let peer = receive(bearer, &mut state, SECOND, &mut early).await?;
             (state, peer)
         }
         Role::Listener => {
             let mut state = builder.build_responder()?;
-            let peer = receive(bearer, &mut state, FIRST).await?;
+            let peer = receive(bearer, &mut state, FIRST, &mut early).await?;
             send(bearer, &mut state, own).await?;
             (state, peer)
         }
@@ -72,7 +77,11 @@ pub(crate) async fn handshake(bearer: &mut Bearer, role: Role, own: Token) -> Re
     for (to, from) in binding.iter_mut().zip(state.get_handshake_hash()) {
         *to = *from;
     }
-    let seal = Seal { state: state.into_transport_mode()?, plain: BytesMut::new() };
+    let mut seal = Seal::new(state.into_stateless_transport_mode()?, bearer.numbered);
+    for piece in early {
+        // Those that overtook the handshake count, those of others do not.
+        let _others = seal.open(&piece);
+    }
     Ok(Keyed { seal, binding, peer })
 }
 
@@ -83,53 +92,32 @@ async fn send(bearer: &Bearer, state: &mut HandshakeState, own: Token) -> Result
     bearer.tx.send(message).await.map_err(|_| NoiseError::Closed)
 }
 
-async fn receive(bearer: &mut Bearer, state: &mut HandshakeState, size: usize) -> Result<Token, NoiseError> {
-    let mut foreign = 0;
-    let message = loop {
+/// Waits for the peer's handshake message. What else a numbered bearer brings meanwhile is kept in `early`.
+async fn receive(
+    bearer: &mut Bearer,
+    state: &mut HandshakeState,
+    size: usize,
+    early: &mut Vec<Bytes>,
+) -> Result<Token, NoiseError> {
+    loop {
         let message = bearer.rx.recv().await.ok_or(NoiseError::Closed)?;
-        if message.len() == size {
-            break message;
+        let mut payload = [0; SECOND];
+        let error = if message.len() == size {
+            match state.read_message(&message, &mut payload) {
+                Ok(size) => {
+                    let token = payload.get(..size).and_then(|payload| payload.try_into().ok());
+                    return Ok(Token(token.ok_or(NoiseError::Size(size))?));
+                }
+                Err(error) => error.into(),
+            }
+        } else {
+            NoiseError::Size(message.len())
+        };
+        if !bearer.numbered || early.len() == EARLY_MAX {
+            return Err(error);
         }
-        // What a former link of the same client had under way may still come.
-        foreign += 1;
-        if !bearer.shared || foreign > FOREIGN_MAX {
-            return Err(NoiseError::Size(message.len()));
-        }
-    };
-    let mut payload = [0; SECOND];
-    let size = state.read_message(&message, &mut payload)?;
-    let token = payload.get(..size).and_then(|payload| payload.try_into().ok());
-    Ok(Token(token.ok_or(NoiseError::Size(size))?))
-}
-
-/// Seals pieces for the peer and opens those from it. Both count: a lost, repeated or reordered piece does not open.
-pub(crate) struct Seal {
-    state: TransportState,
-    plain: BytesMut,
-}
-
-impl Seal {
-    pub(crate) fn seal(&mut self, piece: &Piece) -> Result<Bytes, NoiseError> {
-        self.plain.clear();
-        piece.encode(&mut self.plain);
-        let mut sealed = vec![0; self.plain.len() + TAG];
-        let size = self.state.write_message(&self.plain, &mut sealed)?;
-        sealed.truncate(size);
-        Ok(sealed.into())
+        early.push(message);
     }
-
-    /// On an error nothing has changed: the next piece may open.
-    pub(crate) fn open(&mut self, sealed: &[u8]) -> Result<Piece, NoiseError> {
-        let mut plain = vec![0; sealed.len()];
-        let size = self.state.read_message(sealed, &mut plain)?;
-        plain.truncate(size);
-        Ok(Piece::decode(&plain.into())?)
-    }
-}
-
-/// Bytes of a frame stream that fit into a piece of at most `piece_max` bytes.
-pub(crate) fn data_max(piece_max: usize) -> usize {
-    piece_max.saturating_sub(TAG + DATA_OVERHEAD)
 }
 
 #[cfg(test)]
@@ -154,23 +142,6 @@ mod tests {
         assert_ne!(a.binding, c.binding);
         assert_ne!(a.binding, [0; 32]);
         assert_eq!((a.peer, b.peer), (Token([2; 4]), Token([1; 4])));
-    }
-
-    #[tokio::test]
-    async fn pieces_open_once_in_order_and_only_at_the_other_end() {
-        let (mut a, mut b) = pair().await;
-        let (mut c, _) = pair().await;
-        let (first, second) = (a.seal.seal(&Piece::Ack(1)).unwrap(), a.seal.seal(&Piece::Ack(2)).unwrap());
-        assert!(c.seal.open(&first).is_err(), "another link");
-        assert!(b.seal.open(&second).is_err(), "out of order");
-        let mut damaged = first.to_vec();
-        damaged[0] ^= 1;
-        assert!(b.seal.open(&damaged).is_err());
-        assert_eq!(b.seal.open(&first).unwrap(), Piece::Ack(1), "errors before change nothing");
-        assert!(b.seal.open(&first).is_err(), "twice");
-        assert_eq!(b.seal.open(&second).unwrap(), Piece::Ack(2));
-        let own = a.seal.seal(&Piece::Stop).unwrap();
-        assert!(a.seal.open(&own).is_err(), "reflected");
     }
 
     #[tokio::test]

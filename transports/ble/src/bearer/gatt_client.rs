@@ -1,7 +1,7 @@
 //! GATT as a bearer, from the client's side: pieces are written without response, and come as notifications.
 //!
-//! Notifications are read from the descriptor that BlueZ gives for them (bluer): those that btleplug takes from D-Bus
-//! signals get lost when two come at once, which shows as a piece that does not open. It still happens now and then.
+//! Notifications are read from the descriptor that BlueZ gives for them (bluer): of those that btleplug takes from D-Bus
+//! signals, BlueZ tells only the last one where several come at once.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub(crate) async fn open(
         return Err(GattError::Mtu(peer.mtu()));
     }
     let notifications = notifications(&remote).await?;
-    let (front, Backend { mut from, to, end: _ }) = bearer(piece_max, false);
+    let (front, Backend { mut from, to, end: _ }) = bearer(piece_max, true);
     let writing = async move {
         while let Some(piece) = from.recv().await {
             if let Err(error) = peer.write(&rx, &piece, WriteType::WithoutResponse).await {

@@ -1,8 +1,8 @@
 //! GATT as a bearer, from the server's side, through the descriptors that BlueZ gives for it.
 //!
 //! BlueZ has one descriptor for each characteristic, not for each client: what any client writes comes in one stream,
-//! and before 5.69 one client's notifications may reach another. So one client is served at a time, and pieces that
-//! do not open are taken for somebody else's.
+//! and before 5.69 one client's notifications may reach another. So one client is served at a time, and at both ends
+//! pieces that do not open are taken for somebody else's.
 
 use bluer::Adapter;
 use bluer::gatt::local::{

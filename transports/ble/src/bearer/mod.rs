@@ -17,8 +17,8 @@ pub(crate) const PIECE_QUEUE_MAX: usize = 4;
 pub(crate) struct Bearer {
     /// The largest piece it carries.
     pub(crate) piece_max: usize,
-    /// Whether pieces of others may be among those that come: a GATT server hears all its clients.
-    pub(crate) shared: bool,
+    /// Whether pieces may come in another order, and pieces of others among them, as over GATT: each is numbered then.
+    pub(crate) numbered: bool,
     /// Pieces to the peer. Fails when the connection is gone.
     pub(crate) tx: mpsc::Sender<Bytes>,
     /// Pieces from the peer. Ends when the connection is gone.
@@ -38,9 +38,9 @@ pub(crate) struct Backend {
 }
 
 /// Both sides of a new bearer.
-pub(crate) fn bearer(piece_max: usize, shared: bool) -> (Bearer, Backend) {
+pub(crate) fn bearer(piece_max: usize, numbered: bool) -> (Bearer, Backend) {
     let (tx, from) = mpsc::channel(PIECE_QUEUE_MAX);
     let (to, rx) = mpsc::channel(PIECE_QUEUE_MAX);
     let end = CancellationToken::new();
-    (Bearer { piece_max, shared, tx, rx, _end: end.clone().drop_guard() }, Backend { from, to, end })
+    (Bearer { piece_max, numbered, tx, rx, _end: end.clone().drop_guard() }, Backend { from, to, end })
 }

@@ -1,5 +1,5 @@
-//! The contract of every transport, on a bearer within the process, with pieces as small as a link can live with and
-//! as large as an L2CAP channel has them. `rig.rs` runs it on BlueZ.
+//! The contract of every transport, on a bearer within the process, with pieces as small as a link can live with, as
+//! large as an L2CAP channel has them, and out of order as over GATT. `rig.rs` runs it on BlueZ.
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -7,23 +7,35 @@ use pigeon_link::contract::{Pair, Rig};
 use tokio_util::sync::CancellationToken;
 
 use super::{linked, node};
-use crate::bearer::memory;
+use crate::bearer::{gatt_client, memory};
 
 struct MemoryRig {
     piece_max: usize,
     silence: CancellationToken,
+    /// Pieces come in an order of this seed's choice.
+    disorder: Option<u64>,
 }
 
 impl MemoryRig {
     fn new(piece_max: usize) -> Self {
-        Self { piece_max, silence: CancellationToken::new() }
+        Self { piece_max, silence: CancellationToken::new(), disorder: None }
+    }
+
+    /// As GATT is.
+    fn disordered() -> Self {
+        const SEED: u64 = 0x6A77;
+        println!("seed {SEED:#x}");
+        Self { disorder: Some(SEED), ..Self::new(gatt_client::PIECE_MAX) }
     }
 }
 
 impl Rig for MemoryRig {
     fn pair(&self) -> BoxFuture<'_, Pair> {
         async move {
-            let (dialler, listener) = memory::cuttable(self.piece_max, &self.silence);
+            let (dialler, listener) = match self.disorder {
+                Some(seed) => memory::disordered(self.piece_max, &self.silence, seed),
+                None => memory::cuttable(self.piece_max, &self.silence),
+            };
             let (dialler, listener) = linked(dialler, listener).await;
             Pair { dialler, listener, dialler_node: node(1), listener_node: node(2) }
         }
@@ -48,7 +60,7 @@ async fn smallest_pieces_carry_and_end() {
 
 mod gatt_pieces {
     use super::MemoryRig;
-    pigeon_link::contract_tests! { #[tokio::test] rig = MemoryRig::new(crate::bearer::gatt_client::PIECE_MAX) }
+    pigeon_link::contract_tests! { #[tokio::test] rig = MemoryRig::disordered() }
 }
 
 mod l2cap_pieces {
