@@ -13,16 +13,17 @@ use pigeon_harness::ble::{Guest, run};
 
 #[test]
 fn on_bluez() {
-    let guest = Guest { controllers: 4, limit: Duration::from_secs(1_200) };
+    let guest = Guest { controllers: 4, limit: Duration::from_secs(1_800) };
     // All but the long ones.
     run(Path::new(env!("CARGO_MANIFEST_DIR")), guest, &["guest::", "--skip", "guest::soak"]);
 }
 
-/// `make soak-ble`: a thousand contacts, then half an hour of arrivals and departures.
+/// `make soak-ble`: a large attachment, a cut after every packet of a contact, a thousand contacts, then half an hour of
+/// arrivals and departures.
 #[test]
 #[ignore = "an hour and more: `make soak-ble`"]
 fn soak_on_bluez() {
-    for test in ["guest::soak::contacts", "guest::soak::arrivals"] {
+    for test in ["guest::soak::ten", "guest::soak::a_cut", "guest::soak::contacts", "guest::soak::arrivals"] {
         let guest = Guest { controllers: 4, limit: Duration::from_secs(4 * 3_600) };
         run(Path::new(env!("CARGO_MANIFEST_DIR")), guest, &[test]);
     }

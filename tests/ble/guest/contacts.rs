@@ -54,6 +54,9 @@ pub(crate) fn contacts(count: usize) {
                 .wait_after(mark, PATIENCE, "the end of the contact", |e| e.kind == "neighbour_down")
                 .unwrap();
         }
+        if number % 100 == 99 {
+            println!("{} contacts: {:?}", number + 1, Held::by(&elaine));
+        }
         // What is made once is made by now.
         if number == count / 3 {
             before = Some([Held::by(&elaine), Held::by(&jerry)]);

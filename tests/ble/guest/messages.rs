@@ -3,7 +3,7 @@
 use pigeon_harness::ble::Air;
 use pigeon_harness::files::temp_dir;
 
-use super::nodes;
+use super::{nodes, nodes_with};
 use crate::support::{assert_inbox, assert_receipts, messages, send, until};
 
 #[test]
@@ -22,4 +22,31 @@ fn two_nodes_without_any_network_exchange_a_message_and_its_receipt() {
     assert_eq!(jerry["transport"], "ble", "{neighbours}");
     assert_eq!(jerry["rssi_dbm"], -60, "{neighbours}");
     assert!(jerry["bytes_per_s"].as_u64().unwrap() > 0, "{neighbours}");
+}
+
+/// A message and its receipt, with `more` in the nodes' table `[ble]`.
+fn exchange_with(more: &str) {
+    let (dir, _air) = (temp_dir("pigeon-ble-").unwrap(), Air::clear().unwrap());
+    let [elaine, jerry] = nodes_with(dir.path(), ["elaine", "jerry"], |mut spec| {
+        spec.ble_more = more.to_owned();
+        spec
+    });
+    elaine.give_card_to(&jerry).unwrap();
+    jerry.give_card_to(&elaine).unwrap();
+    let (message, _) = send(&elaine, "jerry", more);
+    until(&elaine, "the receipt", || messages(&elaine, "outbox").iter().all(|m| m["receipts"] == 1));
+    assert_inbox(&jerry, &[message]);
+    assert_receipts(&elaine, 1);
+}
+
+#[test]
+#[ignore = "runs in the Bluetooth guest"]
+fn adapters_that_advertise_and_scan_in_turns_find_each_other() {
+    exchange_with("roles = \"alternate\"");
+}
+
+#[test]
+#[ignore = "runs in the Bluetooth guest"]
+fn nodes_without_channels_talk_over_gatt() {
+    exchange_with("bearers = \"gatt\"");
 }

@@ -7,8 +7,10 @@ use pigeon_harness::files::temp_dir;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
+use super::attachment::five_cuts;
 use super::contacts::{Held, contacts};
 use super::nodes;
+use super::phases::cuts;
 use crate::support::{messages, send, until};
 
 const SEED: u64 = 0xB1E_50A;
@@ -22,6 +24,18 @@ fn setting(name: &str, default: u64) -> u64 {
 #[ignore = "runs in the Bluetooth guest, for long"]
 fn contacts_by_the_thousand() {
     contacts(usize::try_from(setting("PIGEON_BLE_CONTACTS", 1_000)).unwrap());
+}
+
+#[test]
+#[ignore = "runs in the Bluetooth guest, for long"]
+fn ten_megabytes_and_five_cuts() {
+    five_cuts(usize::try_from(setting("PIGEON_BLE_ATTACHMENT", 10 << 20)).unwrap());
+}
+
+#[test]
+#[ignore = "runs in the Bluetooth guest, for long"]
+fn a_cut_after_every_packet() {
+    cuts(u32::try_from(setting("PIGEON_BLE_STEP", 1)).unwrap());
 }
 
 /// Four nodes that come and go at random, each sending to a random other one.

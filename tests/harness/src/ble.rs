@@ -76,12 +76,23 @@ impl Air {
     /// # Errors
     /// When the guest's control file cannot be written.
     pub fn set_apart(&self, pairs: &[(u8, u8)]) -> Result<()> {
-        let file = control("blocked");
         let lines: String = pairs.iter().map(|(a, b)| format!("{a} {b}\n")).collect();
-        // Written beside and renamed: the emulator reads it at any time.
-        let fresh = control("blocked.new");
-        fs::write(&fresh, lines).map_err(HarnessError::file("write", &fresh))?;
-        fs::rename(&fresh, &file).map_err(HarnessError::file("write", &file))
+        write_range(&lines)
+    }
+
+    /// Everybody hears everybody until so many ACL packets have been sent, by all adapters together; then nobody hears
+    /// anybody, until [`Air::set_apart`]. [`Air::is_cut`] says when that has happened.
+    ///
+    /// # Errors
+    /// As [`Air::set_apart`].
+    pub fn cut_after(&self, packets: u32) -> Result<()> {
+        write_range(&format!("after {packets}\n"))
+    }
+
+    /// Whether the packets of [`Air::cut_after`] have been sent.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        !control("blocked").exists()
     }
 
     /// Blocks an adapter by rfkill, or lets it on again. BlueZ switches it on by itself then.
@@ -131,6 +142,13 @@ impl Drop for Air {
             let _ = fs::remove_file(control(&format!("{name}.stay-down")));
         }
     }
+}
+
+fn write_range(lines: &str) -> Result<()> {
+    let (file, fresh) = (control("blocked"), control("blocked.new"));
+    // Written beside and renamed: the emulator reads it at any time.
+    fs::write(&fresh, lines).map_err(HarnessError::file("write", &fresh))?;
+    fs::rename(&fresh, &file).map_err(HarnessError::file("write", &file))
 }
 
 fn control(name: &str) -> PathBuf {

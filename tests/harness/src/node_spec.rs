@@ -32,6 +32,10 @@ pub struct NodeSpec {
     pub quic: bool,
     /// Name of the Bluetooth adapter that it uses; `None`: no Bluetooth.
     pub ble: Option<String>,
+    /// More TOML for the table `[ble]`.
+    pub ble_more: String,
+    /// Where it listens for neighbours on local networks.
+    pub listen: String,
     /// Longest random delay before it reveals a delivery, seconds.
     pub reveal_delay_s_max: u64,
     /// A `tracing` filter. `PIGEON_TEST_LOG` in the environment wins.
@@ -50,6 +54,8 @@ impl NodeSpec {
             clock: "trusted".to_owned(),
             quic: true,
             ble: None,
+            ble_more: String::new(),
+            listen: "[::]:0".to_owned(),
             reveal_delay_s_max: 0,
             log_filter: "info".to_owned(),
             tables: String::new(),
@@ -76,15 +82,17 @@ impl NodeSpec {
         let filter = std::env::var("PIGEON_TEST_LOG").unwrap_or_else(|_unset| self.log_filter.clone());
         let mut text = format!(
             "data_dir = {data}\nsocket = {socket}\nname = {name}\nclock = {clock}\n\n\
-             [quic]\nenabled = {quic}\nlisten = \"[::]:0\"\n\n\
+             [quic]\nenabled = {quic}\nlisten = {listen}\n\n\
              [ble]\n{ble}\n\n[privacy]\nreveal_delay_s_max = {delay}\n\n[log]\nfilter = {filter}\n",
             data = toml_path(&dir.join("data")),
             socket = toml_path(socket),
             name = toml_string(&self.name),
             clock = toml_string(&self.clock),
             quic = self.quic,
+            listen = toml_string(&self.listen),
             ble = match &self.ble {
-                Some(adapter) => format!("enabled = \"on\"\nadapter = {}", toml_string(adapter)),
+                Some(adapter) =>
+                    format!("enabled = \"on\"\nadapter = {}\n{}", toml_string(adapter), self.ble_more),
                 None => "enabled = \"off\"".to_owned(),
             },
             delay = self.reveal_delay_s_max,

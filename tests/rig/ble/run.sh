@@ -3,7 +3,8 @@
 # Boots the guest, runs COMMAND in it as if it were here (same paths, folder, environment; what it writes is thrown
 # away), passes its output on, and ends with its status. 124: out of time, or the adapters did not come up.
 #   -t  seconds for everything (120)    -n  controllers, hci0 and up (2)    -k  keep the logs and say where
-# BLE_RIG_TRACE=1 records HCI traffic, BLE_RIG_BLUETOOTHD="-d" gives bluetoothd arguments, BLE_RIG_MEMORY is in MiB (1024).
+# BLE_RIG_TRACE=1 records HCI traffic, BLE_RIG_BLUETOOTHD="-d" gives bluetoothd arguments, BLE_RIG_MEMORY is in MiB (1024),
+# BLE_RIG_OFTEN=1 has all adapters advertise every 300 ms or so.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${BLE_RIG_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pigeon-ble-rig}
@@ -17,7 +18,7 @@ while getopts t:n:k option; do
     esac
 done
 shift $((OPTIND - 1))
-[ $# -gt 0 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2; }
 [ -x "$cache/kernel" ] && [ -x "$cache/init" ] || { echo "ble rig: run tests/rig/ble/build.sh first" >&2; exit 125; }
 job=$(mktemp -d "${TMPDIR:-/tmp}/pigeon-ble.XXXXXX")
 mkdir "$job/log" "$job/tmp"

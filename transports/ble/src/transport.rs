@@ -27,7 +27,7 @@ const LEAVE_WAIT: Duration = Duration::from_secs(3);
 
 /// Neighbours over Bluetooth Low Energy.
 pub struct BleTransport {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What the transport's tasks have in common.

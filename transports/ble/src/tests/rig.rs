@@ -6,6 +6,7 @@ use std::time::Duration;
 use pigeon_harness::ble::{Guest, run};
 
 mod guest;
+mod strangers;
 
 #[test]
 fn contract_on_bluez() {
@@ -21,6 +22,12 @@ fn contract_on_bluez() {
 fn contract_over_gatt_on_bluez() {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     run(root, Guest { controllers: 3, limit: Duration::from_secs(900) }, &["tests::rig::guest::gatt"]);
+}
+
+#[test]
+fn strangers_on_bluez() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    run(root, Guest { controllers: 3, limit: Duration::from_secs(600) }, &["tests::rig::strangers"]);
 }
 
 /// `make bench-ble`.

@@ -1,0 +1,198 @@
+//! Whoever is in range may connect: what strangers do to a transport on a real BlueZ. Runs in the guest.
+
+use std::io;
+use std::time::Duration;
+
+use bluer::l2cap::{FlowControl, Security, SecurityLevel, Socket, SocketAddr, Stream};
+use pigeon_bundle::NodeSecret;
+use pigeon_harness::ble::Air;
+use pigeon_link::contract::{hello, step};
+use pigeon_link::{Link, PeerAddress, Transport as _, TransportEvent};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::bearer::l2cap::{self, At};
+use crate::noise::handshake;
+use crate::piece::Piece;
+use crate::tests::node;
+use crate::{BleConfig, BleTransport, HANDSHAKES_MAX, Roles, WINDOW_BYTES};
+use pigeon_link::Role;
+
+/// Looked at this often: the transport tells nobody of strangers that it refused.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A transport on an adapter, and what it tells.
+struct Node {
+    transport: std::sync::Arc<BleTransport>,
+    events: mpsc::Receiver<TransportEvent>,
+}
+
+impl Node {
+    fn start(adapter: &str, secret: NodeSecret) -> Self {
+        let config =
+            BleConfig { adapter: Some(adapter.to_owned()), roles: Roles::Auto, ..BleConfig::default() };
+        let started = BleTransport::start(config, secret, || hello(true), CancellationToken::new());
+        let (transport, events) = started.unwrap();
+        Self { transport, events }
+    }
+
+    /// The first neighbour in sight.
+    async fn sees(&mut self) -> PeerAddress {
+        loop {
+            if let TransportEvent::Seen { peer, .. } = step("a neighbour", self.events.recv()).await.unwrap()
+            {
+                return peer;
+            }
+        }
+    }
+
+    async fn dial(&self, peer: &PeerAddress) -> Link {
+        let dialled = async {
+            loop {
+                match self.transport.dial(peer).await {
+                    Ok(link) => return link,
+                    Err(error) => println!("again: {error}"),
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        step("an honest link", dialled).await
+    }
+
+    async fn accepts(&mut self) -> Link {
+        loop {
+            if let TransportEvent::Incoming(link) =
+                step("an incoming link", self.events.recv()).await.unwrap()
+            {
+                return link;
+            }
+        }
+    }
+
+    /// Nothing of any stranger is left: no link, no handshake, no task.
+    async fn is_rid(&self, tasks: usize) {
+        let shared = &self.transport.shared;
+        let rid = async {
+            while shared.sightings.links() > 0
+                || shared.handshakes.available_permits() < HANDSHAKES_MAX
+                || shared.tasks.len() > tasks
+            {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        step("the transport is rid of them", rid).await;
+    }
+
+    fn tasks(&self) -> usize {
+        self.transport.shared.tasks.len()
+    }
+}
+
+/// A bare channel to the victim, for bytes that are no pieces.
+async fn channel(own: At, victim: At, psm: u8) -> io::Result<Stream> {
+    let socket = Socket::<Stream>::new_stream()?;
+    socket.bind(SocketAddr::new(own.0, own.1, 0))?;
+    socket.set_security(Security { level: SecurityLevel::Low, key_size: 0 })?;
+    let _only_mode = socket.set_flow_control(FlowControl::Le);
+    socket.set_recv_mtu(4_096)?;
+    let stream = socket.connect(SocketAddr::new(victim.0, victim.1, psm.into())).await?;
+    while let Err(error) = stream.as_ref().send_mtu() {
+        if error.kind() != io::ErrorKind::NotConnected {
+            return Err(error);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(stream)
+}
+
+/// Waits until the victim hangs up.
+async fn until_cut_off(mut stream: Stream) {
+    let mut buffer = [0; 4_096];
+    step("the victim hangs up", async { while matches!(stream.read(&mut buffer).await, Ok(1..)) {} }).await;
+}
+
+async fn own(adapter: &str) -> At {
+    let adapter = bluer::Session::new().await.unwrap().adapter(adapter).unwrap();
+    (adapter.address().await.unwrap(), adapter.address_type().await.unwrap())
+}
+
+#[tokio::test]
+#[ignore = "runs in the Bluetooth guest"]
+async fn strangers_are_got_rid_of_and_friends_are_served() {
+    const SEED: u64 = 0x57A6;
+    println!("seed {SEED:#x}");
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let _air = Air::clear().unwrap();
+    let (mut friend, mut victim) = (Node::start("hci0", node(1)), Node::start("hci1", node(2)));
+    let peer = friend.sees().await;
+    let sighting = friend.transport.shared.sightings.get(&peer.token).unwrap();
+    let (at, psm) = (sighting.at, sighting.advert.psm.unwrap());
+    let stranger = own("hci2").await;
+    victim.sees().await;
+    let tasks = victim.tasks();
+
+    println!("garbage");
+    for size in [1, 100, 3_000] {
+        let mut garbage = vec![0; size];
+        rng.fill_bytes(&mut garbage);
+        let mut stream = step("a channel", channel(stranger, at, psm)).await.unwrap();
+        stream.write_all(&garbage).await.unwrap();
+        until_cut_off(stream).await;
+    }
+    victim.is_rid(tasks).await;
+
+    println!("half a piece, then gone");
+    let mut stream = step("a channel", channel(stranger, at, psm)).await.unwrap();
+    stream.write_all(&[7, 0xfe, 1, 2, 3]).await.unwrap();
+    drop(stream);
+    victim.is_rid(tasks).await;
+
+    println!("many that say nothing");
+    let mut silent = Vec::new();
+    for _ in 0..HANDSHAKES_MAX + 2 {
+        silent.push(step("a channel or a refusal", channel(stranger, at, psm)).await);
+    }
+    // Those beyond the limit are refused at once, some before the channel counts as open here.
+    for stream in silent.into_iter().flatten() {
+        until_cut_off(stream).await;
+    }
+    victim.is_rid(tasks).await;
+
+    println!("an endless frame");
+    let mut bearer = l2cap::connect(stranger, at, psm).await.unwrap();
+    let mut keyed = handshake(&mut bearer, Role::Dialler, crate::advert::Token([9; 4])).await.unwrap();
+    let endless = async {
+        let mut data = vec![0, 1, 0, 0];
+        data.resize(1_000, 7);
+        let mut sent = 0;
+        loop {
+            let piece = keyed.seal.seal(&Piece::Data(data.clone().into())).unwrap();
+            if bearer.tx.send(piece).await.is_err() {
+                return sent;
+            }
+            sent += data.len();
+            data.fill(7);
+        }
+    };
+    let sent = step("the endless stream is cut off", endless).await;
+    assert!(sent >= WINDOW_BYTES, "{sent}");
+    drop(bearer);
+    victim.is_rid(tasks).await;
+
+    println!("keys agreed, and then no proof of who it is");
+    let mut bearer = l2cap::connect(stranger, at, psm).await.unwrap();
+    let _keyed = handshake(&mut bearer, Role::Dialler, crate::advert::Token([9; 4])).await.unwrap();
+    step("the victim hangs up", async { while bearer.rx.recv().await.is_some() {} }).await;
+    drop(bearer);
+    victim.is_rid(tasks).await;
+
+    println!("a friend");
+    let (dialled, accepted) = tokio::join!(friend.dial(&peer), victim.accepts());
+    assert_eq!((dialled.peer, accepted.peer), (node(2).key(), node(1).key()));
+    drop((dialled, accepted));
+    victim.is_rid(tasks).await;
+    tokio::join!(friend.transport.shutdown(), victim.transport.shutdown());
+}
