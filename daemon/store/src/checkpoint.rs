@@ -9,6 +9,7 @@ use crate::error::StoreError;
 use crate::index::run::{SPARE, take_spare};
 use crate::index::{Desk, Run, RunWriter, State};
 use crate::live::Live;
+use crate::log::Position;
 use crate::recent::Recent;
 
 /// Writes everything so far as a run of its own. After an error it can be done again.
@@ -31,7 +32,9 @@ pub(crate) fn checkpoint(live: &Live) -> Result<(), StoreError> {
 /// From now on what is written goes elsewhere; what an earlier attempt began goes first.
 fn begin(live: &Live) -> Option<Arc<Recent>> {
     live.change(|parts| {
-        if parts.merging.is_none() && !parts.recent.is_empty() {
+        let position =
+            parts.index.as_ref().map_or_else(|_| Position::default(), |index| index.state().position);
+        if parts.merging.is_none() && parts.recent.end > position {
             let next = Recent::at(parts.recent.end);
             let mut merging = std::mem::replace(&mut parts.recent, next);
             // As of its end: the writer counts under this lock.

@@ -55,10 +55,6 @@ impl Recent {
         self.bytes
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.map.is_empty()
-    }
-
     /// Keys.
     pub(crate) fn len(&self) -> usize {
         self.map.len()

@@ -25,6 +25,8 @@ const MAGIC: [u8; 8] = *b"CPrun001";
 const HEAD: usize = 16;
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
+/// Bytes read at once where all blocks are.
+const PIECE_BYTES: usize = 64 << 10;
 /// Pointers in one sled batch. Its memory grows fast with their number.
 const BATCH: usize = 64;
 
@@ -119,18 +121,62 @@ impl Run {
     /// The pointers are those it was written with, and so is every block.
     pub(crate) fn is_whole(&self, tree: &Tree) -> Result<bool, ReadError> {
         let (mut blocks, mut sum) = (0_u64, 0_u64);
+        let mut piece = Piece::default();
         for item in pointers::of_run(tree, self.meta.number) {
             let (key, value) = item?;
             blocks += 1;
             sum = sum.wrapping_add(pointers::share(&key, &value));
-            match pointers::decode(&value).and_then(|pointer| self.block(pointer)) {
-                Ok(_) => {}
-                Err(ReadError::Damaged) => return Ok(false),
-                Err(error) => return Err(error),
+            let Ok(pointer) = pointers::decode(&value) else { return Ok(false) };
+            let Some(block) = piece.block(&self.file, pointer)? else { return Ok(false) };
+            if crc32fast::hash(block) != pointer.checksum {
+                return Ok(false);
             }
         }
         Ok(blocks == self.meta.blocks && sum == self.meta.pointers)
     }
+}
+
+/// Some blocks in a row, read at once.
+#[derive(Default)]
+struct Piece {
+    begin: u64,
+    bytes: Vec<u8>,
+}
+
+impl Piece {
+    /// A block's bytes; `None` where the file ends before.
+    fn block(&mut self, file: &File, pointer: Pointer) -> io::Result<Option<&[u8]>> {
+        let length = usize::try_from(pointer.length).unwrap_or(usize::MAX);
+        if length > BLOCK_BYTES_MAX {
+            return Ok(None);
+        }
+        let there = |piece: &Self| {
+            let from = usize::try_from(pointer.offset.checked_sub(piece.begin)?).ok()?;
+            from.checked_add(length).filter(|to| *to <= piece.bytes.len()).map(|to| from..to)
+        };
+        if there(self).is_none() {
+            self.begin = pointer.offset;
+            self.bytes.resize(PIECE_BYTES, 0);
+            let read = read_up_to(file, &mut self.bytes, pointer.offset)?;
+            self.bytes.truncate(read);
+        }
+        Ok(there(self).and_then(|range| self.bytes.get(range)))
+    }
+}
+
+/// Fills as much of `into` as the file has.
+fn read_up_to(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < into.len() {
+        let at = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
+        match file.read_at(&mut into[done..], at) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
 }
 
 /// The entries of one block, or why there are none.

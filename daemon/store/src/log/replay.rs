@@ -1,7 +1,7 @@
 //! Reading the log again, from a position to its end.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use super::group::{Group, GroupHead, SEGMENT_HEAD, group_at, next_group, records, segment_head};
@@ -37,13 +37,13 @@ pub(crate) fn replay<E: From<io::Error>>(
     let segments: Vec<u64> =
         log.segments().keys().copied().filter(|number| *number >= from.segment).collect();
     for (at, number) in segments.iter().enumerate() {
-        let bytes = fs::read(log.path(*number))?;
-        let start =
-            if *number == from.segment { usize::try_from(from.offset).unwrap_or(usize::MAX) } else { 0 };
-        let mut start = start.max(SEGMENT_HEAD);
+        // Of the first one only what comes behind `from`, as if the rest were not there.
+        let base = if *number == from.segment { from.offset } else { 0 };
+        let bytes = read_from(log, *number, base)?;
+        let mut start = if base == 0 { SEGMENT_HEAD } else { 0 };
         let mut damaged = 0;
         // Of a segment without a group not even the head was synced.
-        let head_is_wrong = bytes.get(..SEGMENT_HEAD) != Some(segment_head(*number).as_slice());
+        let head_is_wrong = base == 0 && bytes.get(..SEGMENT_HEAD) != Some(segment_head(*number).as_slice());
         if head_is_wrong && next_group(&bytes, *number, 0).is_some() {
             damaged += SEGMENT_HEAD;
         }
@@ -51,8 +51,8 @@ pub(crate) fn replay<E: From<io::Error>>(
             if let Some(group) = group_at(&bytes, *number, start) {
                 found.last = Some(group.head);
                 start = group.records.end;
-                let offset = u64::try_from(start).unwrap_or(u64::MAX);
-                apply(Position { segment: *number, offset }, writes(&bytes, *number, &group))?;
+                let offset = base + u64::try_from(start).unwrap_or(u64::MAX);
+                apply(Position { segment: *number, offset }, writes(&bytes, base, *number, &group))?;
                 continue;
             }
             let next = next_group(&bytes, *number, start + 1);
@@ -60,7 +60,7 @@ pub(crate) fn replay<E: From<io::Error>>(
             let gap = next.unwrap_or(bytes.len()) - start;
             if is_end {
                 found.torn += u64::try_from(gap).unwrap_or(u64::MAX);
-                cut(log, *number, start)?;
+                cut(log, *number, base + u64::try_from(start).unwrap_or(u64::MAX))?;
                 break;
             }
             damaged += gap;
@@ -71,16 +71,27 @@ pub(crate) fn replay<E: From<io::Error>>(
             found.aside = Some(keep_copy(log, *number)?);
         }
     }
-    if let Some(last) = segments.last() {
+    // What is said to be the end was written when all before it was durable.
+    let is_closed = found.torn == 0 && found.last.is_some_and(|last| last.closed);
+    if let Some(last) = segments.last().filter(|_| !is_closed) {
         File::open(log.path(*last))?.sync_all()?;
     }
     Ok(found)
 }
 
-fn writes(bytes: &[u8], segment: u64, group: &Group) -> Vec<Replayed> {
+/// The bytes of a segment from an offset on.
+fn read_from(log: &Log, segment: u64, offset: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(log.path(segment))?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn writes(bytes: &[u8], base: u64, segment: u64, group: &Group) -> Vec<Replayed> {
     let stored = |(key, value): (&[u8], Option<std::ops::Range<usize>>)| {
         let stored = value.and_then(|range| {
-            let offset = u64::try_from(range.start).ok()?;
+            let offset = base + u64::try_from(range.start).ok()?;
             Some(place(segment, key, bytes.get(range)?, offset))
         });
         (key.to_vec(), stored)
@@ -93,9 +104,8 @@ fn is_empty(log: &Log, segment: u64) -> bool {
     fs::read(log.path(segment)).is_ok_and(|bytes| next_group(&bytes, segment, 0).is_none())
 }
 
-fn cut(log: &Log, segment: u64, at: usize) -> io::Result<()> {
+fn cut(log: &Log, segment: u64, length: u64) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(log.path(segment))?;
-    let length = u64::try_from(at).unwrap_or(u64::MAX);
     file.set_len(length)?;
     file.sync_all()?;
     if let Some(segment) = super::lock(&log.segments).get_mut(&segment) {

@@ -110,6 +110,7 @@ impl<'a> Base<'a> {
     /// Opens log and index, and begins a segment: from here on this session's groups are told from earlier ones.
     pub(crate) fn open(dir: &Path, limits: Limits, sync: &'a SyncFn) -> Result<Self, StoreError> {
         let log_error = |error| StoreError::file("open", dir.join(LOG_DIR), error);
+        let is_new = !dir.join(LOG_DIR).exists();
         let log = Arc::new(Log::open(dir, limits.segment_bytes).map_err(log_error)?);
         if let Some(found) = log.newer_schema().map_err(log_error)? {
             return Err(StoreError::NewerSchema { found, supported: SCHEMA_VERSION, dir: dir.to_path_buf() });
@@ -120,11 +121,11 @@ impl<'a> Base<'a> {
         let mut counters = counted.unwrap_or_default();
         counters.transactions = counters.transactions.max(replay.last.map_or(0, |last| last.transactions));
         let appender = Appender::begin(&log).map_err(log_error)?;
-        sync_path(dir)?;
+        if is_new {
+            sync_path(dir)?;
+        }
         let loaded = Told { replay, agrees, rebuilt };
-        let mut base = Self { live, appender, counters, sync, limits, loaded };
-        base.write(Vec::new())?;
-        Ok(base)
+        Ok(Self { live, appender, counters, sync, limits, loaded })
     }
 
     /// How much is to be checked beyond what has been while the index and the end of the log were read: every block of
@@ -141,7 +142,7 @@ impl<'a> Base<'a> {
     fn tell(&self, report: &mut RecoveryReport) {
         let replay = &self.loaded.replay;
         report.closed_cleanly = report.created || replay.last.is_some_and(|last| last.closed);
-        if replay.torn > 0 || replay.damaged > 0 {
+        if replay.torn > 0 || replay.damaged > 0 || self.live.dir().join(DAMAGE_FILE).exists() {
             report.closed_cleanly = false;
         }
         if replay.damaged > 0 {

@@ -262,7 +262,6 @@ fn a_group_shares_one_sync_and_every_answer_comes_after_one() {
     };
     let (store, _) = Store::open_with(dir.path(), StoreOptions::default(), Arc::new(sync)).unwrap();
     let at_open = syncs.load(Ordering::SeqCst);
-    assert!(at_open >= 1);
     // The first transaction is held in its sync; 63 more arrive meanwhile and share the next one.
     gate.store(false, Ordering::SeqCst);
     entered.store(false, Ordering::SeqCst);
