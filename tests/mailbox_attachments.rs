@@ -210,6 +210,44 @@ async fn what_was_complete_when_the_daemon_ended_is_put_together_at_the_next_sta
     assert!(file_of(&jerry, &sent.message) == content);
 }
 
+/// A crash may come when a message is deleted and its file is not yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_whose_message_is_gone_is_removed_at_the_next_start() {
+    let (mut elaine, mut jerry) = friends().await;
+    elaine.heard().await;
+    let worker = working(&jerry);
+    let mut files = Vec::new();
+    for seed in [7, 8] {
+        let content = content(50_000, seed);
+        let sent = sends(&elaine, "two", &content).await.unwrap();
+        for bundle in elaine.submitted().await {
+            delivers(&jerry, &bundle).await;
+        }
+        let written = async {
+            while file(&jerry, &sent.message).is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, written).await.expect("no file");
+        let kept = jerry.mailbox.attachment(&sent.message.to_string()).unwrap();
+        files.push((sent.message, kept.files.path(&kept.owner), content));
+    }
+    let (message, path, content) = &files[0];
+    jerry.mailbox.delete(&message.to_string()).await.unwrap();
+    assert!(!path.exists());
+    std::fs::write(path, content).unwrap();
+    drop(worker);
+    jerry.restart().await;
+    let _worker = working(&jerry);
+    let swept = async {
+        while path.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, swept).await.expect("the file of a deleted message is left");
+    assert!(file_of(&jerry, &files[1].0) == files[1].2, "the other one is gone");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_one_travels_inside_its_message() {
     let (mut elaine, jerry) = friends().await;

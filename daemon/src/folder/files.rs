@@ -145,6 +145,24 @@ impl Files {
         Ok(Reader { file, opener, ended: false })
     }
 
+    /// Where the files are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whose files there are under this key. What cannot be read is left alone. Blocks.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub(crate) fn owners(&self) -> io::Result<Vec<Owner>> {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Ok(entries) => entries.collect::<io::Result<Vec<_>>>()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        Ok(entries.iter().filter_map(|entry| self.owner(&entry.path()).ok().flatten()).collect())
+    }
+
     /// All files under this key, each to be read when it is asked for. Blocks.
     ///
     /// # Errors

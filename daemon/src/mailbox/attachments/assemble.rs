@@ -39,6 +39,9 @@ pub async fn run_assembler(mailbox: Arc<Mailbox>, cancel: CancellationToken) {
     if let Err(error) = mailbox.take_back_unfinished().await {
         tracing::error!(%error, "parts of attachments whose sending was interrupted stay until they expire");
     }
+    if let Err(error) = mailbox.sweep_files().await {
+        tracing::warn!(%error, "files of deleted messages may be left");
+    }
     loop {
         if let Err(error) = mailbox.end_attachments().await {
             if matches!(error, MailboxError::Stopping) {
@@ -55,6 +58,30 @@ pub async fn run_assembler(mailbox: Arc<Mailbox>, cancel: CancellationToken) {
 }
 
 impl Mailbox {
+    /// Removes files whose message is gone: a crash came between the end of a message and that of its file.
+    async fn sweep_files(&self) -> Result<(), MailboxError> {
+        let (files, store) = (self.files(), self.store.clone());
+        let work = tokio::task::spawn_blocking(move || -> Result<_, MailboxError> {
+            let failed = |source| MailboxError::AttachmentFile { path: files.folder().to_owned(), source };
+            let mut removed = 0_usize;
+            for owner in files.owners().map_err(failed)? {
+                let key = Key { author: owner.author, id: owner.id };
+                let is_wanted =
+                    INBOX.has(&store, &owner.id, &owner.author)? || key.arriving(&store)?.is_some();
+                if !is_wanted {
+                    files.remove(&owner).map_err(failed)?;
+                    removed += 1;
+                }
+            }
+            Ok(removed)
+        });
+        let removed = work.await.map_err(|_| MailboxError::Stopping)??;
+        if removed > 0 {
+            tracing::info!(removed, "files whose message is gone were removed");
+        }
+        Ok(())
+    }
+
     /// One round over all attachments on their way.
     async fn end_attachments(self: &Arc<Self>) -> Result<(), MailboxError> {
         let (mut ended, mut failed) = (0, None);
