@@ -35,7 +35,7 @@ pub(super) fn load(store: &Store, ring: &mut OneTimeRing) -> Result<(), MailboxE
     let damaged = |_| MailboxError::Damaged { what: "a one-time prekey" };
     let mut after = PREFIX.to_vec();
     loop {
-        let page = store.records(Table::Meta, Some(&after), PAGE)?;
+        let page = store.secrets(Table::Meta, Some(&after), PAGE)?;
         for (key, value) in &page {
             if !key.starts_with(PREFIX) {
                 return Ok(());

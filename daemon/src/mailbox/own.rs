@@ -60,7 +60,7 @@ impl Own {
     /// # Errors
     /// When the store cannot be read, or holds something that is not ours.
     pub(crate) fn load(store: &Store, rng: &mut dyn SecretRandom) -> Result<Self, MailboxError> {
-        let Some(bytes) = store.record(Table::Meta, KEY)? else {
+        let Some(bytes) = store.secret(Table::Meta, KEY)? else {
             let secrets = vec![fresh_secret(rng)];
             return Ok(Self { ring: PrekeyRing::default(), secrets, persons: Vec::new(), card: None });
         };

@@ -65,3 +65,64 @@ fn copy(desk: &Desk, engine: &Engine) -> Result<(), EngineError> {
     Engine::flush_tree(tree)?;
     engine.log().sync_data().map_err(EngineError::Io)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::checkpoint::checkpoint;
+    use crate::engine::SyncFn;
+    use crate::layout::record_key;
+    use crate::opening::{Base, Limits};
+    use crate::transaction::Table;
+
+    const LIMITS: Limits = Limits { cache_bytes: 64 << 10, recent_bytes: 64 << 10, segment_bytes: 256 << 10 };
+
+    fn write(base: &mut Base<'_>, numbers: std::ops::Range<u32>) {
+        let record = |number: u32| (record_key(Table::Inbox, &number.to_be_bytes()), Some(vec![7; 300]));
+        base.write(numbers.map(record).collect()).unwrap();
+        checkpoint(&base.live).unwrap();
+    }
+
+    fn count(base: &Base<'_>) -> usize {
+        base.live
+            .read("record", |view| Ok(view.kind(crate::layout::RECORD)?.map(Result::unwrap).count()))
+            .unwrap()
+    }
+
+    #[test]
+    fn sled_is_exchanged_while_the_store_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let sync: SyncFn = Arc::new(fs::File::sync_data);
+        let mut base = Base::open(dir.path(), LIMITS, &sync).unwrap();
+        write(&mut base, 0..500);
+        write(&mut base, 400..900);
+        sled(&base.live, LIMITS.cache_bytes).unwrap();
+        assert_eq!(base.live.beside(|parts| parts.index_number), 2);
+        assert!(!index_dir(dir.path(), 1).exists());
+        assert_eq!(count(&base), 900);
+        write(&mut base, 900..1_000);
+        assert_eq!(count(&base), 1_000);
+        drop(base);
+        let base = Base::open(dir.path(), LIMITS, &sync).unwrap();
+        assert!(base.index_is_kept(), "the index was made anew");
+        assert_eq!(count(&base), 1_000);
+    }
+
+    /// A crash in the middle of the copy leaves one without a state: the former index is still the right one.
+    #[test]
+    fn an_unfinished_copy_is_thrown_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let sync: SyncFn = Arc::new(fs::File::sync_data);
+        let mut base = Base::open(dir.path(), LIMITS, &sync).unwrap();
+        write(&mut base, 0..500);
+        let half = Engine::open(&index_dir(dir.path(), 2), LIMITS.cache_bytes).unwrap();
+        half.close().unwrap();
+        drop(base);
+        let base = Base::open(dir.path(), LIMITS, &sync).unwrap();
+        assert!(base.index_is_kept() && !index_dir(dir.path(), 2).exists());
+        assert_eq!(count(&base), 500);
+    }
+}

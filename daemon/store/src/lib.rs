@@ -8,7 +8,7 @@
 //! - `log`: segments and groups; what is written, and which segment may go
 //! - `writer`: group commit, and what an error answer means
 //! - `index`, `checkpoint`, `levels`: the index, how it is kept small, and how it is kept from being trusted
-//! - `view`: what a look-up sees
+//! - `view`, `fronts`: what a look-up sees
 //! - `keeper`, `clean`, `compact`: giving back memory and disk
 //! - `opening`, `tail`, `check`: what is done after a crash and about damage
 //! - `space`: a full disk
@@ -24,6 +24,7 @@ mod counters;
 mod draft;
 mod engine;
 mod error;
+mod fronts;
 mod held;
 mod index;
 mod keeper;
@@ -57,7 +58,7 @@ pub use plan::TAKERS_MAX;
 pub use report::RecoveryReport;
 pub use seal::key::{SEAL_OVERHEAD, STORE_KEY_LENGTH, Sealer, StoreKey};
 pub use stats::Stats;
-pub use store::{QUEUE_BYTES_MAX, QUEUE_TRANSACTIONS_MAX, Record, Store, StoreOptions};
+pub use store::{QUEUE_BYTES_MAX, QUEUE_TRANSACTIONS_MAX, Record, SecretRecord, Store, StoreOptions};
 pub use transaction::{RECORD_KEY_MAX, RECORD_VALUE_MAX, RecordOp, STATE_KEY_MAX, Table, Transaction};
 pub use verify::Verified;
 pub use writer::{GROUP_BYTES_MAX, GROUP_TRANSACTIONS_MAX};

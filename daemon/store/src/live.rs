@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::engine::{EngineError, guarded};
 use crate::error::{StoreError, is_disk_full, is_read_only};
+use crate::fronts::Fronts;
 use crate::index::block::NotABlock;
 use crate::index::{Desk, Index};
 use crate::layout::{DAMAGE_FILE, is_index};
@@ -31,6 +32,7 @@ pub(crate) struct Parts {
     /// The index, open or out of service with a reason.
     pub(crate) index: Result<Index, StoreError>,
     pub(crate) recent: Recent,
+    fronts: Fronts,
     /// What is being written into the index.
     pub(crate) merging: Option<Arc<Recent>>,
     /// Which of the directories the index is in.
@@ -51,7 +53,8 @@ pub(crate) struct Live {
 impl Live {
     pub(crate) fn new(dir: &Path, log: Arc<Log>, index: Index, index_number: u64, spare_bytes: u64) -> Self {
         let recent = Recent::at(index.state().position);
-        let parts = RwLock::new(Parts { index: Ok(index), recent, merging: None, index_number });
+        let fronts = Fronts::default();
+        let parts = RwLock::new(Parts { index: Ok(index), recent, fronts, merging: None, index_number });
         let damage_seen = AtomicBool::new(false);
         Self { dir: dir.to_path_buf(), log, parts, damage_seen, spare_bytes }
     }
@@ -147,7 +150,7 @@ impl Live {
                 if let Some(stored) = &stored {
                     self.log.came(&key, stored);
                 }
-                parts.recent.put(key, stored);
+                parts.put(key, stored);
             }
             parts.recent.end = applied.end;
         });
@@ -166,7 +169,7 @@ impl Live {
                     former.iter().for_each(|former| self.log.went(&key, former));
                 }
                 stored.iter().for_each(|stored| self.log.came(&key, stored));
-                parts.recent.put(key, stored);
+                parts.put(key, stored);
             }
             parts.recent.end = end;
             Ok(())
@@ -181,9 +184,17 @@ impl Live {
 
 impl Parts {
     fn view<'a>(&'a self, log: &'a Log) -> Result<View<'a>, StoreError> {
-        let Self { index, recent, merging, .. } = self;
+        let Self { index, recent, merging, fronts, .. } = self;
         let index = index.as_ref().map_err(Clone::clone)?;
-        Ok(View { recent, merging: merging.as_deref(), tree: index.tree(), runs: index.runs(), log })
+        let merging = merging.as_deref();
+        Ok(View { recent, merging, tree: index.tree(), runs: index.runs(), log, fronts })
+    }
+
+    fn put(&mut self, key: Vec<u8>, stored: Option<Stored>) {
+        if stored.is_some() {
+            self.fronts.set(&key);
+        }
+        self.recent.put(key, stored);
     }
 }
 

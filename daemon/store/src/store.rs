@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 use crate::engine::SyncFn;
 use crate::error::StoreError;
@@ -36,10 +37,14 @@ const SLED_CACHE_MIN: u64 = 64 << 10;
 /// Key and value of a record.
 pub type Record = (Vec<u8>, Vec<u8>);
 
+/// The same with a value that is wiped when it is dropped.
+pub type SecretRecord = (Vec<u8>, Zeroizing<Vec<u8>>);
+
 /// What a store may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// Memory in bytes: half of it for sled's page cache, and up to as much again for what is not in the index yet.
+    /// Memory in bytes: half of it for sled's page cache, and up to as much again for what is not in the index yet. Half
+    /// of it is also held on the disk, for the next checkpoint.
     pub cache_bytes: u64,
     /// Most bytes of bundles and records together, as written by callers.
     pub quota_bytes: u64,
@@ -97,8 +102,8 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens or creates the store in `dir`, which nothing else may use meanwhile. Blocks; after a crash it reads the
-    /// whole store once.
+    /// Opens or creates the store in `dir`, which nothing else may use meanwhile. Blocks: it reads the index, and the log
+    /// from the last checkpoint on, at most some 64 MiB; all of the store only where something is damaged.
     ///
     /// # Errors
     /// [`StoreError::InUse`], [`StoreError::DiskFull`], [`StoreError::NewerSchema`], and what the file system refuses.
@@ -280,6 +285,14 @@ impl Store {
         }
     }
 
+    /// [`Store::record`] for a value with keys in it: it is wiped when it is dropped.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn secret(&self, table: Table, key: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        Ok(self.record(table, key)?.map(Zeroizing::new))
+    }
+
     /// A record as the engine keeps it.
     fn raw_record(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let key = record_key(table, key);
@@ -305,6 +318,20 @@ impl Store {
             sealer.open(&row, &sealed).ok_or_else(|| self.live().unreadable("record", ReadError::Damaged))
         })
         .collect()
+    }
+
+    /// [`Store::records`] for values with keys in them: they are wiped when they are dropped.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn secrets(
+        &self,
+        table: Table,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<SecretRecord>, StoreError> {
+        let rows = self.records(table, after, limit)?;
+        Ok(rows.into_iter().map(|(key, value)| (key, Zeroizing::new(value))).collect())
     }
 
     /// [`Store::records`] as the engine keeps them.

@@ -12,6 +12,7 @@ use pigeon_core::PoolUsage;
 
 use crate::counters::{Counters, pool_from_bytes};
 use crate::error::StoreError;
+use crate::fronts::Fronts;
 use crate::held::{Held, takers_from_bytes};
 use crate::layout::{
     BODY, COUNTERS, ENTRY, GIVER, RECORD, STATE, TAKERS, TOMBSTONE, TOMBSTONE_EXPIRY, body_key, entry_key,
@@ -27,9 +28,9 @@ type Checked<T> = Result<T, ReadError>;
 
 /// What was written lately agrees with itself and with the index.
 pub(crate) fn agrees(live: &Live) -> Result<bool, StoreError> {
-    let nothing = Recent::default();
+    let (nothing, fronts) = (Recent::default(), Fronts::default());
     let agreed = live.look(|after| {
-        let before = View { recent: &nothing, merging: None, ..after };
+        let before = View { recent: &nothing, merging: None, fronts: &fronts, ..after };
         let mut tail = Tail { before, after, sums: Sums::default() };
         for (key, stored) in after.recent.range(&[]) {
             if !tail.is_right(key, stored)? {

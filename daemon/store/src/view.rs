@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sled::Tree;
 
+use crate::fronts::Fronts;
 use crate::index::Run;
 use crate::index::merged::{Merged, Source};
 use crate::live::ReadError;
@@ -23,6 +24,7 @@ pub(crate) struct View<'a> {
     /// Oldest first.
     pub(crate) runs: &'a [Arc<Run>],
     pub(crate) log: &'a Log,
+    pub(crate) fronts: &'a Fronts,
 }
 
 impl<'a> View<'a> {
@@ -56,6 +58,9 @@ impl<'a> View<'a> {
         from: &[u8],
         until: Vec<u8>,
     ) -> Result<impl Iterator<Item = Item> + use<'a>, ReadError> {
+        let kind = from.first().copied().unwrap_or_default();
+        let front = self.fronts.skip(from);
+        let from = front.as_deref().unwrap_or(from);
         let mut sources: Vec<Source<'a>> = Vec::with_capacity(self.runs.len() + 2);
         for recent in [Some(self.recent), self.merging].into_iter().flatten() {
             let changes = recent.range(from);
@@ -64,11 +69,25 @@ impl<'a> View<'a> {
         for run in self.runs.iter().rev() {
             sources.push(Box::new(run.scan(self.tree, from)?));
         }
+        let end = until.clone();
         let until = move |item: &Result<(Vec<u8>, Option<Stored>), ReadError>| {
             item.as_ref().map_or(true, |(key, _)| *key < until)
         };
         let there = |(key, stored): (Vec<u8>, Option<Stored>)| Some((key, stored?));
-        Ok(Merged::new(sources).take_while(until).filter_map(move |item| item.map(there).transpose()))
+        let mut found =
+            Merged::new(sources).take_while(until).filter_map(move |item| item.map(there).transpose());
+        let (fronts, mut noting) = (self.fronts, front.is_some());
+        Ok(std::iter::from_fn(move || {
+            let item = found.next();
+            if std::mem::take(&mut noting) {
+                match &item {
+                    Some(Ok((first, _))) => fronts.found(kind, first),
+                    Some(Err(_)) => {}
+                    None => fronts.found(kind, &end),
+                }
+            }
+            item
+        }))
     }
 
     /// All keys of a kind.

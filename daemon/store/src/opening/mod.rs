@@ -139,6 +139,12 @@ impl<'a> Base<'a> {
         rebuilt.is_some().then_some(Depth::Structure)
     }
 
+    /// The index that was there is still in use.
+    #[cfg(test)]
+    pub(crate) fn index_is_kept(&self) -> bool {
+        self.loaded.rebuilt.is_none()
+    }
+
     fn tell(&self, report: &mut RecoveryReport) {
         let replay = &self.loaded.replay;
         report.closed_cleanly = report.created || replay.last.is_some_and(|last| last.closed);
