@@ -6,8 +6,9 @@ mod raw;
 mod support;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use pigeon_harness::files::temp_dir;
 use pigeon_harness::node::text_of;
@@ -246,6 +247,86 @@ fn commands_for_a_stopped_node() {
     assert!(said(&store(&node, &restore)).contains("no whole backup"));
     assert!(!data(&node).join("store").exists());
     assert!(said(&store(&node, &["stats"])).contains("holds no store"));
+}
+
+/// `pigeon store` with lines on its standard input.
+fn store_with_input(node: &Node, args: &[&str], input: &str) -> Output {
+    let config = node.dir().join("pigeond.toml");
+    let mut command = node.command(&[&["store", "--config", config.to_str().unwrap()], args].concat());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// The account's password moves from a file of its own into the data folder, where it is sealed like everything else.
+#[test]
+fn the_password_of_the_account_is_kept_sealed() {
+    const PASSWORD: &str = "serenity now, insanity later";
+    let dir = temp_dir("pigeon-password-").unwrap();
+    let tables = "\n[account]\njid = \"frank@costanza.example\"\nserver = \"127.0.0.1:9\"\nbridge = \"bridge.example\"\n";
+    // With an account and no password there is nothing to log in with: the daemon says so, and how to give one.
+    let mut node = node(&dir, "frank", "");
+    stop(&mut node);
+    let config = node.dir().join("pigeond.toml");
+    let plain = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{plain}{tables}")).unwrap();
+
+    let kept = store_with_input(&node, &["password"], &format!("{PASSWORD}\n"));
+    assert!(kept.status.success() && said(&kept).contains("encrypted"), "{}", said(&kept));
+    assert!(!said(&kept).contains(PASSWORD), "the password was shown");
+    assert!(data(&node).join("keys/password.key").exists(), "{:?}", raw::files(&data(&node)));
+    assert!(!shows(&data(&node), PASSWORD.as_bytes()), "the password can be read from the disk");
+    // Now it starts with that account.
+    node.restart().unwrap();
+    stop(&mut node);
+}
+
+/// A node whose key systemd hands over, in a process that has the variable.
+#[test]
+#[ignore = "runs as a child of the test below"]
+fn with_a_credential() {
+    let Some(credentials) = std::env::var_os("CREDENTIALS_DIRECTORY") else { return };
+    let credential = Path::new(&credentials).join("pigeon-store");
+    let dir = temp_dir("pigeon-credential-").unwrap();
+    let tables = "\n[encryption]\nkey = \"credential\"\n";
+    let mut node = node(&dir, "newman", tables);
+    let other = self::node(&dir, "kramer", "");
+    other.give_card_to(&node).unwrap();
+    node.say(&["send", "kramer", TEXT]).unwrap();
+    stop(&mut node);
+    assert_eq!(json(&node, &["stats"])["method"], "credential");
+    assert!(!shows(&data(&node), TEXT.as_bytes()), "a seized disk shows the text");
+
+    // Without it, and with another one, nothing opens and nothing is touched.
+    let config = node.dir().join("pigeond.toml");
+    let mut without = node.command(&["store", "--config", config.to_str().unwrap(), "stats"]);
+    let refused = without.env_remove("CREDENTIALS_DIRECTORY").output().unwrap();
+    assert!(
+        !refused.status.success() && said(&refused).contains("CREDENTIALS_DIRECTORY"),
+        "{}",
+        said(&refused)
+    );
+    let key = fs::read(&credential).unwrap();
+    fs::write(&credential, [9; 32]).unwrap();
+    let refused = store(&node, &["stats"]);
+    assert!(!refused.status.success(), "{}", said(&refused));
+    // 64 hex digits are the same key.
+    let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(&credential, digits).unwrap();
+    node.restart().unwrap();
+    assert_eq!(texts(&node, "outbox"), [TEXT]);
+    stop(&mut node);
+}
+
+#[test]
+fn a_key_from_a_systemd_credential_opens_the_store() {
+    let credentials = temp_dir("pigeon-credentials-").unwrap();
+    fs::write(credentials.path().join("pigeon-store"), [7; 32]).unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "with_a_credential", "--ignored", "--nocapture"]);
+    let output = child.env("CREDENTIALS_DIRECTORY", credentials.path()).output().unwrap();
+    assert!(output.status.success() && said(&output).contains("1 passed"), "{}", said(&output));
 }
 
 /// Flips bytes in the middle of the largest file of the store.
