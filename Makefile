@@ -65,8 +65,8 @@ bench-core:
 BENCH_ENTRIES ?= 1000000
 BENCH_PICTURE ?= docs/relayed.svg
 bench-xmpp: setup-test
-	$(CARGO) build --locked --release --bin pigeon-bridge
-	$(CARGO) bench --locked --bench xmpp -- --entries $(BENCH_ENTRIES) --picture $(abspath $(BENCH_PICTURE))
+	$(CARGO) build --locked --release -p carrier-pigeon -p pigeon-bench-xmpp --bin pigeon-bridge --bin pigeon-bench-xmpp
+	target/release/pigeon-bench-xmpp --entries $(BENCH_ENTRIES) --picture $(abspath $(BENCH_PICTURE))
 
 soak: setup-test
 	PIGEON_SIM_FROM=0 PIGEON_SIM_SEEDS=10000 PIGEON_SIM_WORLD=town $(CARGO) test --locked --release -p pigeon-core --test sim -- --nocapture

@@ -1,7 +1,7 @@
 //! What the way through the bridge costs beyond the XMPP server's own, all in one run on one disk. Prints
 //! `bench: NAME VALUE (what against what)`.
 //!
-//! `cargo bench --bench xmpp [-- WORD VALUE …]`: `--samples` messages of each kind in the comparison of latencies
+//! `make bench-xmpp`, or `target/release/pigeon-bench-xmpp [WORD VALUE …]` with `pigeon-bridge` beside it: `--samples` messages of each kind in the comparison of latencies
 //! (default 400), `--burst` bundles at once (10,000), `--rounds` of bursts (3), `--entries` of the ledger whose memory is
 //! asked (1,000,000; 0 leaves it out), `--picture FILE` for the box plot. Real servers, and the disk of `TMPDIR`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot go on should stop")]
@@ -38,7 +38,7 @@ struct Arguments {
 fn arguments() -> Arguments {
     let mut arguments =
         Arguments { samples: 400, burst: 10_000, rounds: 3, entries: 1_000_000, picture: None };
-    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+    let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().unwrap_or_else(|| panic!("{word} wants a value"));
         match word.as_str() {

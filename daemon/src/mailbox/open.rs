@@ -408,7 +408,9 @@ impl Mailbox {
         let Some(bundle) = self.store.bundle(&named)? else { return Ok(()) };
         let signed = bundle.uplink().map(|uplink| Verdict::parse_verified(verdict, &uplink.bridge_key));
         let Some(Ok(verdict)) = signed.filter(|_| record.delivered_ms == 0) else { return Ok(()) };
-        if verdict.message != bundle.message_digest() || verdict.code.is_accepted() {
+        let is_over =
+            verdict.code.is_passing() && self.store.entry(&named)?.is_some_and(|entry| entry.at_bridge);
+        if verdict.message != bundle.message_digest() || verdict.code.is_accepted() || is_over {
             return Ok(());
         }
         record.refusal = verdict.code.to_string();
