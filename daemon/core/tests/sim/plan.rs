@@ -287,11 +287,12 @@ fn mail(
     let mut written: Vec<Written> = Vec::new();
     let honest: Vec<usize> = (0..small.len()).filter(|node| liars[*node].is_none()).collect();
     let recipients: Vec<usize> = honest.iter().copied().filter(|node| *node < RECIPIENTS).collect();
+    let cramped: Vec<usize> = honest.iter().copied().filter(|node| small[*node]).collect();
     for _ in 0..messages {
         let recipient = recipients[dice.index(recipients.len())];
         // Where the store is small, large mail late in the day makes it too small.
-        let author = honest.iter().copied().find(|node| small[*node] && dice.percent(50));
-        let (author, number, at_ms) = match author {
+        let author = dice.percent(40).then(|| dice.index(cramped.len().max(1)));
+        let (author, number, at_ms) = match author.and_then(|at| cramped.get(at).copied()) {
             Some(author) => (author, NUMBERS - 2, rough_ms / 2 + dice.below(rough_ms / 2)),
             None => (honest[dice.index(honest.len())], dice.index(NUMBERS), dice.below(rough_ms / 2)),
         };
