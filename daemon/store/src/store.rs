@@ -147,6 +147,8 @@ impl Store {
             disk_bytes_max: options.disk_bytes_max,
         };
         let unstarted = |error| StoreError::file("start a thread for", dir, error);
+        // What the last use left to be done.
+        bell.ring();
         let keeper = thread::Builder::new().name("store-keeper".into()).spawn(move || keeper.run());
         let keeper = keeper.map_err(unstarted)?;
         let progress = Arc::new(Progress::default());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -16,6 +17,7 @@ use crate::error::StoreError;
 use crate::index::Index;
 use crate::keeper::{Bell, wasteful};
 use crate::layout::{ENTRY, TOMBSTONE};
+use crate::levels::settle;
 use crate::live::{Applied, Live, ReadError};
 use crate::log::Appender;
 use crate::log::group::GroupHead;
@@ -33,6 +35,8 @@ pub const GROUP_BYTES_MAX: u64 = 256 << 10;
 const STUCK_TIMES: usize = 4;
 /// A checkpoint ends the store's use where memory has this part of its limit.
 const CLOSING_PART: usize = 16;
+/// How long closing may be held up by merging what such checkpoints leave.
+const CLOSING_TIME: Duration = Duration::from_secs(2);
 
 /// What the writer is asked.
 pub(crate) enum Message {
@@ -291,13 +295,17 @@ impl Writer {
         noted.and(shut.map_err(|error| self.live.failed("close", &error)))
     }
 
-    /// Spares the next opening the reading of much of the log, and the memory for it.
+    /// Spares the next opening the reading of much of the log, and the memory for it. The keeper is gone, so runs are merged
+    /// here, as far as closing is not held up.
     fn checkpoint_at_end(&self) {
         let due = self.live.beside(|parts| parts.recent.bytes() >= self.recent_bytes / CLOSING_PART);
-        if due
-            && self.fatal.is_none()
-            && let Err(error) = checkpoint(&self.live)
-        {
+        if !due || self.fatal.is_some() {
+            return;
+        }
+        let until = Instant::now() + CLOSING_TIME;
+        let written = checkpoint(&self.live);
+        let merged = written.and_then(|()| settle(&self.live, &mut || Ok(Instant::now() < until)));
+        if let Err(error) = merged {
             tracing::debug!(%error, "no checkpoint at the end");
         }
     }

@@ -10,7 +10,7 @@ pub(crate) mod replay;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +21,10 @@ use group::{GroupHead, SEGMENT_HEAD, Write, encode, schema_of, segment_head};
 
 /// Open segments kept for reading.
 const FILES_MAX: usize = 32;
+/// Unit of `st_blocks`.
+const SECTOR: u64 = 512;
+/// Bytes beyond its end that a segment may keep.
+const ROOM_MAX: u64 = 64 << 10;
 
 /// A place between two groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -53,6 +57,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Room that was taken beyond a segment's end goes back when its use has ended by a crash.
+fn give_back_room(path: &Path, metadata: &fs::Metadata) {
+    if metadata.blocks() * SECTOR < metadata.len() + ROOM_MAX {
+        return;
+    }
+    let shortened = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(metadata.len()));
+    if let Err(error) = shortened {
+        tracing::debug!(%error, "giving back the room of an earlier segment");
+    }
+}
+
 impl Log {
     /// Makes the log's directory if need be, and lists what is there. Nothing counts as alive yet.
     pub(crate) fn open(store: &Path, segment_bytes: u64) -> io::Result<Self> {
@@ -66,7 +81,9 @@ impl Log {
             let name = entry.file_name();
             let number = name.to_str().filter(|name| name.len() == 16);
             if let Some(number) = number.and_then(|name| u64::from_str_radix(name, 16).ok()) {
-                segments.insert(number, Use { length: entry.metadata()?.len(), live: 0 });
+                let metadata = entry.metadata()?;
+                segments.insert(number, Use { length: metadata.len(), live: 0 });
+                give_back_room(&entry.path(), &metadata);
             }
         }
         Ok(Self { dir, segment_bytes, segments: Mutex::new(segments), files: Mutex::default() })

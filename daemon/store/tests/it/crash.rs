@@ -1,6 +1,7 @@
 //! `kill -9` under load, again and again on one directory: nothing acknowledged is missing.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::child;
@@ -37,6 +38,12 @@ fn run_and_kill(dir: &Path, seed: u64, lines: u64, told: &mut Told) {
     }
 }
 
+/// Bytes on the disk beyond a file's end.
+fn beyond_end(path: &Path) -> u64 {
+    let metadata = std::fs::metadata(path).unwrap();
+    (metadata.blocks() * 512).saturating_sub(metadata.len())
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     let seed = seed("crash");
@@ -52,4 +59,13 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
         assert!(report.is_healthy(), "round {round}: {report}");
         load::check(&store, &told, &format!("round {round}"));
     }
+    // Only the last one may have left the room that it had taken for what was to come.
+    let taken: Vec<u64> = std::fs::read_dir(dir.path().join("log"))
+        .unwrap()
+        .map(|entry| beyond_end(&entry.unwrap().path()))
+        .collect();
+    let much = taken.iter().filter(|bytes| **bytes > 1 << 20).count();
+    assert!(much <= 2, "{much} of {} segments hold room that nobody uses", taken.len());
+    let runs = std::fs::read_dir(dir.path().join("runs")).unwrap().count();
+    assert!(runs <= 16, "{runs} runs were never merged");
 }
