@@ -8,7 +8,10 @@ use data_encoding::HEXLOWER;
 use pigeon_bundle::context::{hkdf32, hmac32};
 use pigeon_bundle::{BundleId, Commitment, Identity, MessageId, NodeSecret, Tag};
 use pigeon_link::{AddressClass, CostClass, LinkMeta, Role, TransportKind, auth_signature};
-use pigeon_proto::{Application, Auth, Body, Content, Frame, Hello, OneTimeKeys, Receipt, ReceiptKind, Text};
+use pigeon_proto::{
+    Application, Auth, Body, Content, EndReason, Frame, Hello, Introduction, OneTimeKeys, Receipt,
+    ReceiptKind, Text,
+};
 use serde_json::{Value, json};
 
 fn hex(bytes: impl AsRef<[u8]>) -> String {
@@ -152,6 +155,21 @@ fn recognition() -> Value {
     })
 }
 
+/// The frames of an introduction; what is in them is in `introduction.json`.
+fn introduction() -> Value {
+    let frame = |step| hex(Frame::Introduction(step).encode());
+    let card = Bytes::from(vec![0xca; 300]);
+    json!({
+        "commitment": hex([0xc0; 32]),
+        "commitment_frame": frame(Introduction::Commitment([0xc0; 32])),
+        "reveal": hex([0x4e; 64]),
+        "reveal_frame": frame(Introduction::Reveal([0x4e; 64])),
+        "card": hex(&card),
+        "card_frame": frame(Introduction::Card(card)),
+        "ends": EndReason::ALL.map(|reason| frame(Introduction::End(reason))),
+    })
+}
+
 /// The macs as section 6 writes them. `daemon/core/src/session/keys.rs` computes the same in a test of its own.
 #[test]
 fn links() {
@@ -183,6 +201,7 @@ fn links() {
             "tag": hex(tag),
             "tag_mac": hex(&hmac32(&session, "tag-mac", &[&tag.0])[..8]),
             "recognition": recognition(),
+            "introduction": introduction(),
         }),
     );
 }

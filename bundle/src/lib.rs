@@ -62,7 +62,7 @@ pub use ids::{
     MessageId, NodeKey, Reveal, Tag,
 };
 pub use introduction::{
-    Answered, COMMITMENT_SIZE, Committed, INTRODUCTION_MAX, Introduced, IntroductionError,
+    Agreed, Answered, COMMITMENT_SIZE, Committed, Compared, IntroductionError, REVEAL_SIZE, SHOWN_CARD_MAX,
 };
 pub use one_time::{
     ONE_TIME_KEEP_S, ONE_TIME_LIFETIME_S, ONE_TIME_MAX, ONE_TIME_PER_CONTACT_CROWDED,

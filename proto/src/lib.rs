@@ -19,8 +19,8 @@ pub use content::{
     OneTimeKeys, Part, RECEIPT_MESSAGES_MAX, Receipt, ReceiptKind, SERVICE_NAME_MAX, Text, VERDICT_SIZE_MAX,
 };
 pub use frame::{
-    Accept, Auth, COPIES_PER_OFFER_MAX, DeclineReason, Frame, FrameError, GoodbyeReason, Hello,
-    MAC8_LIST_MAX, MAC16_LIST_MAX, Offer, PICKUP_DOMAIN_MAX, PROTOCOL_VERSION, PickupToken, REVEAL_LIST_MAX,
-    SEGMENT_DATA_MAX, TAG_LIST_MAX,
+    Accept, Auth, COPIES_PER_OFFER_MAX, DeclineReason, EndReason, Frame, FrameError, GoodbyeReason, Hello,
+    Introduction, MAC8_LIST_MAX, MAC16_LIST_MAX, Offer, PICKUP_DOMAIN_MAX, PROTOCOL_VERSION, PickupToken,
+    REVEAL_LIST_MAX, SEGMENT_DATA_MAX, TAG_LIST_MAX,
 };
 pub use framing::{FRAME_SIZE_MAX, Framer, FramingError, encode_into};

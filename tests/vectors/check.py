@@ -302,18 +302,27 @@ def check_links():
     same("recognition key, other side", pigeon.hkdf(hpke.exchange(two, hpke.public_of(one)), "recognise"), r["key"])
     for role, name in ((0, "dialler_mac"), (1, "listener_mac")):
         same(name, pigeon.hmac(key, "recognise-mac", binding, pigeon.u(8, role))[:16], r[name])
+    i = v["introduction"]
+    for number, step in enumerate(("commitment", "reveal", "card"), start=1):
+        same(f"Introduction frame: {step}", b"\x12" + pigeon.pb((number, unhex(i[step]))), i[f"{step}_frame"])
+    same("Introduction frames: end", [(b"\x12" + pigeon.pb((4, reason))).hex() for reason in (1, 2, 3)], i["ends"])
 
 
 def check_introduction():
     v = load("introduction.json")
     binding, *cards = (unhex(v[name]) for name in ("binding", "first_card", "second_card"))
-    nonces = [unhex(v[name]) for name in ("first_nonce", "second_nonce")]
-    same("length of the nonces", [len(nonce) for nonce in nonces], [32, 32])
-    same("commitment", pigeon.sha256("introduction-commit", nonces[0], cards[0]), v["commitment"])
-    same("second's reveal", nonces[1] + cards[1], v["second_reveal"])
-    same("first's reveal", nonces[0] + cards[0], v["first_reveal"])
-    digest = pigeon.sha256("introduction-code", pigeon.lp(binding), *nonces, *map(pigeon.lp, cards))
+    drawn = [unhex(v[name]) for name in ("first_drawn", "second_drawn")]
+    same("length of what is drawn", [len(bytes) for bytes in drawn], [64, 64])
+    salts, nonces = [bytes[:32] for bytes in drawn], [bytes[32:] for bytes in drawn]
+    digests = [pigeon.sha256("introduction-card", salt, card) for salt, card in zip(salts, cards)]
+    reveals = [nonce + digest for nonce, digest in zip(nonces, digests)]
+    same("commitment", pigeon.sha256("introduction-commit", reveals[0]), v["commitment"])
+    same("second's reveal", reveals[1], v["second_reveal"])
+    same("first's reveal", reveals[0], v["first_reveal"])
+    digest = pigeon.sha256("introduction-code", pigeon.lp(binding), *reveals)
     same("code", f"{int.from_bytes(digest[:8], 'big') % 1_000_000:06}", v["code"])
+    same("first's card", salts[0] + cards[0], v["first_shown"])
+    same("second's card", salts[1] + cards[1], v["second_shown"])
     for card in cards:
         pigeon.open_card(card)
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{compare, hex};
 
 /// Every context there is. A new purpose gets a new one, here and in `check.py`.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 29] = [
     "header",
     "message",
     "bundle",
@@ -28,6 +28,7 @@ const NAMES: [&str; 28] = [
     "recognise-mac",
     "introduction-commit",
     "introduction-code",
+    "introduction-card",
     "attachment",
     "part",
     "pickup",

@@ -1,13 +1,13 @@
 //! From a peer's bytes to checked frames: every limit is held here.
 
 use bytes::{Buf, Bytes};
-use pigeon_bundle::{BundleId, NodeKey, PICKUP_TOKEN_MAX, Reveal, Tag};
+use pigeon_bundle::{BundleId, NodeKey, PICKUP_TOKEN_MAX, Reveal, SHOWN_CARD_MAX, Tag};
 use prost::Message;
 
 use super::{
-    Accept, Auth, BUNDLE_SIZE_MAX, COPIES_PER_OFFER_MAX, DeclineReason, Frame, GoodbyeReason, Hello,
-    MAC8_LIST_MAX, MAC16_LIST_MAX, Offer, PICKUP_DOMAIN_MAX, PickupToken, REVEAL_LIST_MAX, SEGMENT_DATA_MAX,
-    TAG_LIST_MAX, lists,
+    Accept, Auth, BUNDLE_SIZE_MAX, COPIES_PER_OFFER_MAX, DeclineReason, EndReason, Frame, GoodbyeReason,
+    Hello, Introduction, MAC8_LIST_MAX, MAC16_LIST_MAX, Offer, PICKUP_DOMAIN_MAX, PickupToken,
+    REVEAL_LIST_MAX, SEGMENT_DATA_MAX, TAG_LIST_MAX, lists,
 };
 use crate::FRAME_SIZE_MAX;
 use crate::wire::link;
@@ -49,6 +49,14 @@ pub enum FrameError {
         size: usize,
         /// Size required, in bytes.
         expected: usize,
+    },
+    /// A field that must be there is not.
+    #[error("{frame} frame: {field} is missing")]
+    Missing {
+        /// Name of the frame.
+        frame: &'static str,
+        /// Name of the field.
+        field: &'static str,
     },
     /// A number is outside its range.
     #[error("{frame} frame: {field} is {value} (must be in range {min}..={max})")]
@@ -150,7 +158,11 @@ impl Frame {
                 range(frame, "length of domain", token.domain.len() as u64, 1, PICKUP_DOMAIN_MAX as u64)?;
                 range(frame, "size of token", token.token.len() as u64, 1, PICKUP_TOKEN_MAX as u64)
             }
-            Self::Hello(_)
+            Self::Introduction(Introduction::Card(card)) => {
+                range(frame, "size of card", card.len() as u64, 1, SHOWN_CARD_MAX as u64)
+            }
+            Self::Introduction(_)
+            | Self::Hello(_)
             | Self::Auth(_)
             | Self::Goodbye(_)
             | Self::Decline { .. }
@@ -179,6 +191,7 @@ pub(super) fn name(number: u8) -> &'static str {
         15 => "Granted",
         16 => "Reachable",
         17 => "PickupToken",
+        18 => "Introduction",
         _ => "unknown",
     }
 }
@@ -240,6 +253,7 @@ fn decode_body(number: u8, body: Bytes) -> Result<Frame, FrameError> {
             let link::PickupToken { domain, token, expires_s } = token;
             Ok(Frame::PickupToken(PickupToken { domain, token, expires_s }))
         }
+        18 => introduction(frame, read(frame, body)?).map(Frame::Introduction),
         number => Err(FrameError::Unknown { number }),
     }
 }
@@ -273,6 +287,18 @@ fn decline(frame: &'static str, decline: &link::Decline) -> Result<Frame, FrameE
     let code = decline.reason;
     let reason = DeclineReason::from_code(code).ok_or(FrameError::Reason { frame, code })?;
     Ok(Frame::Decline { bundle: bundle(frame, &decline.bundle)?, reason })
+}
+
+fn introduction(frame: &'static str, message: link::Introduction) -> Result<Introduction, FrameError> {
+    use link::introduction::Step;
+    match message.step.ok_or(FrameError::Missing { frame, field: "step" })? {
+        Step::Commitment(bytes) => Ok(Introduction::Commitment(array(frame, "commitment", &bytes)?)),
+        Step::Reveal(bytes) => Ok(Introduction::Reveal(array(frame, "reveal", &bytes)?)),
+        Step::Card(card) => Ok(Introduction::Card(card)),
+        Step::End(code) => {
+            EndReason::from_code(code).map(Introduction::End).ok_or(FrameError::Reason { frame, code })
+        }
+    }
 }
 
 fn offer(frame: &'static str, offer: &link::Offer) -> Result<Offer, FrameError> {

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
-use super::{Accept, Auth, Frame, Hello, Offer, PickupToken, lists};
+use super::{Accept, Auth, Frame, Hello, Introduction, Offer, PickupToken, lists};
 use crate::wire::link;
 
 impl Frame {
@@ -48,6 +48,7 @@ impl Frame {
             Self::Reachable { tags, last } => {
                 message(number, &link::Reachable { tags: lists::join(tags), last: *last })
             }
+            Self::Introduction(step) => message(number, &introduction_message(step)),
             Self::PickupToken(PickupToken { domain, token, expires_s }) => message(
                 number,
                 &link::PickupToken { domain: domain.clone(), token: token.clone(), expires_s: *expires_s },
@@ -97,4 +98,15 @@ fn offer_message(offer: &Offer) -> link::Offer {
 
 fn accept_message(accept: &Accept) -> link::Accept {
     link::Accept { bundle: id(&accept.bundle), quality: u32::from(accept.quality), offset: accept.offset }
+}
+
+fn introduction_message(step: &Introduction) -> link::Introduction {
+    use link::introduction::Step;
+    let step = match step {
+        Introduction::Commitment(bytes) => Step::Commitment(id(bytes)),
+        Introduction::Reveal(bytes) => Step::Reveal(id(bytes)),
+        Introduction::Card(bytes) => Step::Card(bytes.clone()),
+        Introduction::End(reason) => Step::End(reason.code()),
+    };
+    link::Introduction { step: Some(step) }
 }

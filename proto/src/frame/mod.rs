@@ -8,10 +8,10 @@ mod reasons;
 mod tests;
 
 use bytes::Bytes;
-use pigeon_bundle::{BundleId, NodeKey, Reveal, Tag};
+use pigeon_bundle::{BundleId, COMMITMENT_SIZE, NodeKey, REVEAL_SIZE, Reveal, Tag};
 
 pub use decode::FrameError;
-pub use reasons::{DeclineReason, GoodbyeReason};
+pub use reasons::{DeclineReason, EndReason, GoodbyeReason};
 
 /// The version of the link protocol that this crate speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -106,6 +106,31 @@ impl std::fmt::Debug for PickupToken {
     }
 }
 
+/// A step of an introduction in person, as `pigeon_bundle` makes and reads it.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Introduction {
+    /// From the dialler of the link.
+    Commitment([u8; COMMITMENT_SIZE]),
+    /// From both, the listener first.
+    Reveal([u8; REVEAL_SIZE]),
+    /// From both: salt and card, 1 to `SHOWN_CARD_MAX` bytes.
+    Card(Bytes),
+    /// From either, at any time.
+    End(EndReason),
+}
+
+/// A card belongs in no log.
+impl std::fmt::Debug for Introduction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Commitment(_) => f.write_str("Commitment"),
+            Self::Reveal(_) => f.write_str("Reveal"),
+            Self::Card(card) => write!(f, "Card({} bytes)", card.len()),
+            Self::End(reason) => write!(f, "End({reason:?})"),
+        }
+    }
+}
+
 /// One frame, checked.
 ///
 /// Made by [`Frame::decode`] from what a peer sent, or built from its parts; [`Frame::check`] says whether a
@@ -197,6 +222,8 @@ pub enum Frame {
     },
     /// 17: leave to fetch the sender's mail.
     PickupToken(PickupToken),
+    /// 18: the person at the other end introduces herself.
+    Introduction(Introduction),
 }
 
 impl Frame {
@@ -221,6 +248,7 @@ impl Frame {
             Self::Granted { .. } => 15,
             Self::Reachable { .. } => 16,
             Self::PickupToken(_) => 17,
+            Self::Introduction(_) => 18,
         }
     }
 

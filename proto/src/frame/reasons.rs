@@ -107,3 +107,35 @@ impl DeclineReason {
         Self::ALL.into_iter().find(|reason| reason.code() == code)
     }
 }
+
+/// Why an introduction is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EndReason {
+    /// 1: the sender's person says that the codes differ.
+    CodesDiffer,
+    /// 2: the sender's person left, or nothing came in time.
+    BrokenOff,
+    /// 3: what came broke a rule of the introduction.
+    RulesBroken,
+}
+
+impl EndReason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::CodesDiffer, Self::BrokenOff, Self::RulesBroken];
+
+    /// The number on the wire.
+    #[must_use]
+    pub fn code(self) -> u32 {
+        match self {
+            Self::CodesDiffer => 1,
+            Self::BrokenOff => 2,
+            Self::RulesBroken => 3,
+        }
+    }
+
+    /// The reason with this number, if there is one.
+    #[must_use]
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
+    }
+}

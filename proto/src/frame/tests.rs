@@ -59,6 +59,10 @@ fn snapshots() -> Vec<(Frame, String)> {
         (Frame::Granted { bundle: ID, copies: 2 }, format!("0f0a20{id}1002")),
         (Frame::Reachable { tags: vec![Tag([7; 16])], last: true }, format!("100a10{}1001", "07".repeat(16))),
         (Frame::PickupToken(token(b"sealed")), "110a03622e681206736561 6c656418 80a4a7da06".replace(' ', "")),
+        (Frame::Introduction(Introduction::Commitment([0xc0; 32])), format!("120a20{}", "c0".repeat(32))),
+        (Frame::Introduction(Introduction::Reveal([0x4e; 64])), format!("121240{}", "4e".repeat(64))),
+        (Frame::Introduction(Introduction::Card(Bytes::from_static(b"card"))), "121a0463617264".into()),
+        (Frame::Introduction(Introduction::End(EndReason::BrokenOff)), "122002".into()),
     ]
 }
 
@@ -75,7 +79,7 @@ fn every_frame_has_these_bytes() {
     }
     let mut numbers: Vec<u8> = snapshots().iter().map(|(frame, _)| frame.number()).collect();
     numbers.dedup();
-    assert_eq!(numbers, (1..=17).collect::<Vec<u8>>(), "a snapshot of every frame");
+    assert_eq!(numbers, (1..=18).collect::<Vec<u8>>(), "a snapshot of every frame");
 }
 
 #[test]
@@ -86,7 +90,11 @@ fn reasons_survive_their_numbers() {
     for (code, reason) in (1..).zip(DeclineReason::ALL) {
         assert_eq!(DeclineReason::from_code(code), Some(reason));
     }
+    for (code, reason) in (1..).zip(EndReason::ALL) {
+        assert_eq!(EndReason::from_code(code), Some(reason));
+    }
     assert_eq!(GoodbyeReason::from_code(6), None);
+    assert_eq!((EndReason::from_code(0), EndReason::from_code(4)), (None, None));
     assert_eq!((DeclineReason::from_code(0), DeclineReason::from_code(10)), (None, None));
 }
 
@@ -100,7 +108,17 @@ fn what_is_outside_the_format_is_refused() {
     let frame = "Offer";
     assert_eq!(decode_hex(""), Err(FrameError::Empty));
     assert_eq!(decode_hex("00"), Err(FrameError::Unknown { number: 0 }));
-    assert_eq!(decode_hex("12"), Err(FrameError::Unknown { number: 18 }));
+    assert_eq!(decode_hex("13"), Err(FrameError::Unknown { number: 19 }));
+    assert_eq!(decode_hex("12"), Err(FrameError::Missing { frame: "Introduction", field: "step" }));
+    assert_eq!(decode_hex("122000"), Err(FrameError::Reason { frame: "Introduction", code: 0 }));
+    assert_eq!(
+        decode_hex("120a02c0c0"),
+        Err(FrameError::FieldSize { frame: "Introduction", field: "commitment", size: 2, expected: 32 })
+    );
+    assert_eq!(
+        decode_hex("121200"),
+        Err(FrameError::FieldSize { frame: "Introduction", field: "reveal", size: 0, expected: 64 })
+    );
     assert!(matches!(decode_hex("0d0aff"), Err(FrameError::Malformed { frame: "Segment", .. })));
     assert_eq!(decode_hex("030806"), Err(FrameError::Reason { frame: "Goodbye", code: 6 }));
     assert_eq!(decode_hex(&format!("0c0a20{id}")), Err(FrameError::Reason { frame: "Decline", code: 0 }));
@@ -176,6 +194,19 @@ fn tokens_end_where_their_limits_are() {
     let (domain_max, sealed_max) = (PICKUP_DOMAIN_MAX, pigeon_bundle::PICKUP_TOKEN_MAX);
     assert!(check(1, 1) && check(domain_max, sealed_max));
     assert!(!check(0, 1) && !check(1, 0) && !check(domain_max + 1, 1) && !check(1, sealed_max + 1));
+}
+
+#[test]
+fn a_shown_card_ends_where_its_limit_is_and_is_not_printed() {
+    let check = |size: usize| {
+        let frame = Frame::Introduction(Introduction::Card(vec![1; size].into()));
+        assert_eq!(frame.check().is_ok(), Frame::decode(frame.encode()).is_ok());
+        frame.check().is_ok()
+    };
+    let max = pigeon_bundle::SHOWN_CARD_MAX;
+    assert!(check(1) && check(max) && !check(0) && !check(max + 1));
+    let shown = format!("{:?}", Frame::Introduction(Introduction::Card(Bytes::from_static(b"card"))));
+    assert_eq!(shown, "Introduction(Card(4 bytes))");
 }
 
 #[test]
@@ -260,6 +291,17 @@ fn any_frame() -> impl Strategy<Value = Frame> {
                 expires_s
             })
         ),
+        any_introduction().prop_map(Frame::Introduction),
+    ]
+}
+
+fn any_introduction() -> impl Strategy<Value = Introduction> {
+    let bytes = || prop::collection::vec(any::<u8>(), 64);
+    prop_oneof![
+        any::<[u8; 32]>().prop_map(Introduction::Commitment),
+        bytes().prop_map(|bytes| Introduction::Reveal(bytes.try_into().unwrap())),
+        prop::collection::vec(any::<u8>(), 1..600).prop_map(|card| Introduction::Card(card.into())),
+        prop::sample::select(&EndReason::ALL[..]).prop_map(Introduction::End),
     ]
 }
 

@@ -244,6 +244,8 @@ impl Core {
                 self.on_pickup_token(cx, link, token);
                 Ok(())
             }
+            // Persons, not bundles: the shell takes these before they come here.
+            Frame::Introduction(_) => Ok(()),
             Frame::Offer(offer) => self.on_offer(cx, link, offer),
             Frame::Accept(accept) => self.on_accept(cx, link, &accept),
             Frame::Decline { bundle, reason } => self.on_decline(cx, link, bundle, reason),

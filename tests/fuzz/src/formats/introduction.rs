@@ -1,7 +1,8 @@
 //! Two people who meet in person, and what somebody between them may send.
 
 use pigeon_bundle::{
-    Answered, COMMITMENT_SIZE, Card, CardFields, Committed, INTRODUCTION_MAX, Introduced, MailboxSecret,
+    Agreed, Answered, COMMITMENT_SIZE, Card, CardFields, Committed, Compared, MailboxSecret, REVEAL_SIZE,
+    SHOWN_CARD_MAX,
 };
 
 use super::WORLD;
@@ -16,73 +17,63 @@ use crate::common::wire::hash;
 pub fn introduction(data: &[u8]) {
     let mut input = Input(data);
     match input.byte() % 4 {
-        0 => to_dialler(input.0),
+        0 => to_dialler(&mut input),
         1 => to_listener(&mut input),
         2 => by_the_rules(&mut input),
         _ => between(&mut input),
     }
 }
 
-/// One side's nonce and card as the other sees them.
-struct View {
-    nonce: [u8; 32],
-    card: Card,
-}
-
-impl View {
-    fn of(reveal: &[u8]) -> Self {
-        let (nonce, card) = reveal.split_first_chunk().unwrap();
-        Self { nonce: *nonce, card: Card::parse(card).unwrap() }
-    }
-}
-
 /// Written a second time from docs/wire-format.md.
-fn code(binding: &[u8], first: &View, second: &View) -> String {
-    let lp = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
-    let text = [
-        &lp(binding),
-        &first.nonce[..],
-        &second.nonce,
-        &lp(first.card.as_bytes()),
-        &lp(second.card.as_bytes()),
-    ];
-    let hash = hash("introduction-code", &text);
+fn code(binding: &[u8], first: &[u8], second: &[u8]) -> String {
+    let hash = hash("introduction-code", &[&(binding.len() as u32).to_be_bytes(), binding, first, second]);
     format!("{:06}", u64::from_be_bytes(hash[..8].try_into().unwrap()) % 1_000_000)
 }
 
-fn check(met: Introduced, binding: &[u8], first: &View, second: &View, peer: &View) {
-    assert_eq!(met.code(), code(binding, first, second));
-    assert_eq!(met.name(), peer.card.name());
-    assert_eq!(met.codes_are_the_same(), peer.card);
+/// Jerry's person says that the codes are the same: then exactly the card that `reveal` is bound to is taken.
+fn shown(compared: Compared, own: &[u8], reveal: &[u8], message: &[u8]) -> Option<Card> {
+    let jerry = &WORLD.jerry.card;
+    let (agreed, sent) = compared.codes_are_the_same();
+    assert_eq!(
+        (&sent[32..], hash("introduction-card", &[&sent])),
+        (jerry.as_bytes(), own[32..].try_into().unwrap())
+    );
+    let card = agreed.receive(message).ok()?;
+    assert!(message.len() <= SHOWN_CARD_MAX);
+    assert_eq!(hash("introduction-card", &[message]), reveal[32..], "it was not bound to that");
+    assert_eq!(card, Card::parse(&message[32..]).unwrap());
+    assert_ne!(card.identity(), jerry.identity());
+    Some(card)
 }
 
-/// Jerry dials.
-fn to_dialler(reveal: &[u8]) {
+/// Jerry dials: a reveal with its length before it, then a card.
+fn to_dialler(input: &mut Input<'_>) {
     let jerry = &WORLD.jerry.card;
     let (committed, commitment) = Committed::start(jerry, b"link", &mut FixedRandom::new("dialler"));
-    let Ok((met, answer)) = committed.receive(reveal) else { return };
-    assert!(reveal.len() <= INTRODUCTION_MAX);
-    let (own, peer) = (View::of(&answer), View::of(reveal));
-    assert_eq!(hash("introduction-commit", &[&answer]), commitment);
-    assert_eq!(own.card, *jerry);
-    assert!(peer.card.identity() != jerry.identity() && peer.nonce != own.nonce);
-    check(met, b"link", &own, &peer, &peer);
+    let reveal = input.piece();
+    let Ok((compared, own)) = committed.receive(reveal) else { return };
+    assert_eq!(reveal.len(), REVEAL_SIZE);
+    assert_eq!(hash("introduction-commit", &[&own]), commitment);
+    assert!(reveal[..32] != own[..32] && reveal[32..] != own[32..]);
+    assert_eq!(compared.code(), code(b"link", &own, reveal));
+    shown(compared, &own, reveal, input.0);
 }
 
-/// Jerry is dialled: a commitment with its length before it, then what is revealed.
+/// Jerry is dialled: a commitment and a reveal, each with its length before it, then a card.
 fn to_listener(input: &mut Input<'_>) {
     let jerry = &WORLD.jerry.card;
     let commitment = input.piece();
     let answered = Answered::answer(jerry, b"link", commitment, &mut FixedRandom::new("listener"));
     assert_eq!(answered.is_ok(), commitment.len() == COMMITMENT_SIZE);
     let Ok((answered, own)) = answered else { return };
-    let Ok(met) = answered.receive(input.0) else { return };
-    assert_eq!(hash("introduction-commit", &[input.0]), commitment);
-    let (own, peer) = (View::of(&own), View::of(input.0));
-    check(met, b"link", &peer, &own, &peer);
+    let reveal = input.piece();
+    let Ok(compared) = answered.receive(reveal) else { return };
+    assert_eq!(hash("introduction-commit", &[reveal]), commitment);
+    assert_eq!(compared.code(), code(b"link", reveal, &own));
+    shown(compared, &own, reveal, input.0);
 }
 
-/// Somebody with keys of hers and a card of any content, who is bound and reveals: she is introduced.
+/// Somebody with keys of hers and a card of any content, who is bound and reveals: her card is taken.
 fn by_the_rules(input: &mut Input<'_>) {
     let elaine = &WORLD.elaine;
     let dials = input.byte() & 1 == 0;
@@ -101,26 +92,22 @@ fn by_the_rules(input: &mut Input<'_>) {
     };
     let Ok(card) = Card::issue(&elaine.identity, &fields) else { return };
     // What stands beside the signed card is signed by nobody, and may stand there.
-    let reveal = [&nonce[..], card.as_bytes(), input.take(16)].concat();
-    let jerry = &WORLD.jerry.card;
-    let rng = &mut FixedRandom::new("jerry");
-    let met = if dials {
+    let message = [&nonce[..], card.as_bytes(), input.take(16)].concat();
+    let reveal = [nonce, hash("introduction-card", &[&message])].concat();
+    let (jerry, rng) = (&WORLD.jerry.card, &mut FixedRandom::new("jerry"));
+    let (compared, own) = if dials {
         let bound = hash("introduction-commit", &[&reveal]);
         let (answered, own) = Answered::answer(jerry, binding, &bound, rng).unwrap();
-        answered.receive(&reveal).map(|met| (met, own))
+        (answered.receive(&reveal).unwrap(), own)
     } else {
-        let (committed, _) = Committed::start(jerry, binding, rng);
-        committed.receive(&reveal)
+        Committed::start(jerry, binding, rng).0.receive(&reveal).unwrap()
     };
-    let beside = reveal.len() - 32 - card.as_bytes().len();
-    let Ok((met, own)) = met else {
-        assert!(beside > 0, "an honest card was refused");
-        return;
-    };
-    if beside == 0 {
-        let (own, peer) = (View::of(&own), View::of(&reveal));
-        let (first, second) = if dials { (&peer, &own) } else { (&own, &peer) };
-        check(met, binding, first, second, &peer);
+    let (first, second) = if dials { (&reveal[..], &own[..]) } else { (&own[..], &reveal[..]) };
+    assert_eq!(compared.code(), code(binding, first, second));
+    let beside = message.len() - 32 - card.as_bytes().len();
+    match shown(compared, &own, &reveal, &message) {
+        Some(taken) => assert!(beside > 0 || taken == card),
+        None => assert!(beside > 0, "an honest card was refused"),
     }
 }
 
@@ -137,23 +124,33 @@ fn between(input: &mut Input<'_>) {
     };
     let second = changed(&sent_second, input);
     let Ok((dialler, sent_first)) = committed.receive(&second) else {
-        assert_ne!(second, *sent_second, "an honest reveal was refused");
+        assert_ne!(second, sent_second, "an honest reveal was refused");
         return;
     };
-    check(dialler, b"link", &View::of(&sent_first), &View::of(&second), &View::of(&second));
+    assert_eq!(dialler.code(), code(b"link", &sent_first, &second));
     let first = changed(&sent_first, input);
-    match answered.receive(&first) {
-        Ok(listener) => {
-            assert_eq!(
-                (&commitment[..], &first),
-                (&sent_commitment[..], &*sent_first),
-                "she was not bound to that"
-            );
-            check(listener, b"link", &View::of(&first), &View::of(&sent_second), &View::of(&first));
-        }
-        Err(_) => {
-            assert!(commitment != sent_commitment || first != *sent_first, "an honest reveal was refused");
-        }
+    let Ok(listener) = answered.receive(&first) else {
+        assert!(commitment != sent_commitment || first != sent_first, "an honest reveal was refused");
+        return;
+    };
+    assert_eq!(
+        (&commitment[..], &first[..]),
+        (&sent_commitment[..], &sent_first[..]),
+        "she was not bound to that"
+    );
+    assert_eq!(listener.code(), code(b"link", &first, &sent_second));
+    let ((dialler, elaines), (listener, jerrys)) =
+        (dialler.codes_are_the_same(), listener.codes_are_the_same());
+    taken_as_sent(listener, &elaines, &changed(&elaines, input), elaine);
+    if second == sent_second {
+        taken_as_sent(dialler, &jerrys, &changed(&jerrys, input), jerry);
+    }
+}
+
+fn taken_as_sent(agreed: Agreed, sent: &[u8], arrived: &[u8], card: &Card) {
+    match agreed.receive(arrived) {
+        Ok(taken) => assert_eq!((arrived, &taken), (sent, card), "a changed card was taken"),
+        Err(_) => assert_ne!(arrived, sent, "an honest card was refused"),
     }
 }
 
