@@ -2,12 +2,14 @@
 
 use futures::future::BoxFuture;
 use pigeon_bundle::{BundleId, Commitment, NodeKey, NodeSecret, Reveal};
-use pigeon_core::{CatalogError, Event as CoreEvent, PeerId};
+use pigeon_core::{CatalogError, Event as CoreEvent, LinkId, PeerId};
 use pigeon_link::{DialError, Link, TransportEvent, TransportKind};
-use pigeon_proto::PickupToken;
+use pigeon_proto::{Introduction, PickupToken};
 use pigeon_store::StoreError;
 use pigeon_xmpp::ClientHandle;
 use tokio::sync::oneshot;
+
+use crate::meeting;
 
 /// Inputs that wait for the core. Senders wait when it is full: links stop reading, apps stop submitting.
 pub const INPUTS_MAX: usize = 1_024;
@@ -26,6 +28,15 @@ pub enum Input {
     },
     /// An event that is already in the core's words.
     Core(CoreEvent),
+    /// A step of an introduction in person.
+    Introduction {
+        /// Over which link.
+        link: LinkId,
+        /// What the neighbour says.
+        step: Introduction,
+    },
+    /// What a person wants who meets another.
+    Meeting(meeting::Command),
     /// From the transport that runs under node key `own`.
     Transport {
         /// The node key of that transport.

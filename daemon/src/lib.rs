@@ -18,6 +18,7 @@ pub mod input;
 pub mod keys;
 pub mod links;
 pub mod mailbox;
+pub mod meeting;
 pub mod neighbours;
 pub mod node;
 pub mod notices;

@@ -1,4 +1,4 @@
-//! One authenticated link: a task that reads frames for the core, a task that writes what the core sends.
+//! One authenticated link: a task that reads frames for the core and the meeting desk, a task that writes what these send.
 
 use std::time::Duration;
 
@@ -80,7 +80,11 @@ pub fn spawn_link(id: LinkId, link: Link, inputs: mpsc::Sender<Input>) -> LinkHa
             };
             match received {
                 Ok(Some(frame)) => {
-                    if inputs.send(Input::Core(CoreEvent::Frame { link: id, frame })).await.is_err() {
+                    let input = match frame {
+                        Frame::Introduction(step) => Input::Introduction { link: id, step },
+                        frame => Input::Core(CoreEvent::Frame { link: id, frame }),
+                    };
+                    if inputs.send(input).await.is_err() {
                         break;
                     }
                 }

@@ -184,7 +184,7 @@ pub async fn run(
         config.clone(),
         keys,
         clock.clone(),
-        inputs,
+        inputs.clone(),
         network,
         cancel.clone(),
     ));
@@ -200,6 +200,7 @@ pub async fn run(
         transports,
         carriage,
         accounts: AccountDesk { accounts, states: uplink_states, uplink },
+        inputs,
         clock,
         recovery,
         started_ms: mono_ms(),

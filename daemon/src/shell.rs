@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use pigeon_bundle::{BundleId, NodeKey};
 use pigeon_core::{
-    Action, CommitFailure, Core, Event as CoreEvent, LinkId, LinkInfo, PeerId, Role, Token, Windows,
+    Action, CommitFailure, Core, Event as CoreEvent, LinkId, LinkInfo, Notice, PeerId, Role, Token, Windows,
 };
 use pigeon_link::{DutyCycle, Link, TransportEvent, TransportKind};
-use pigeon_proto::GoodbyeReason;
+use pigeon_proto::{Frame, GoodbyeReason};
 use pigeon_store::{Store, StoreError, Transaction};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use crate::carriage::Carriage;
 use crate::clock::{Clock, mono_ms};
 use crate::input::{Commit, Input, UplinkCommand};
 use crate::links::{LinkHandle, spawn_link};
+use crate::meeting::{self, Desk};
 use crate::neighbours::Neighbours;
 use crate::notices::Notices;
 use crate::transports::{Transports, peer_id};
@@ -53,6 +54,7 @@ pub struct Shell {
     workers: Workers,
     links: BTreeMap<LinkId, LinkHandle>,
     next_link: u64,
+    desk: Desk,
     inputs: mpsc::Sender<Input>,
     commits: mpsc::UnboundedSender<(Token, Commit)>,
 }
@@ -67,7 +69,8 @@ impl Shell {
         inputs: mpsc::Sender<Input>,
     ) -> Self {
         let commits = spawn_committer(inputs.clone());
-        Self { core, store, clock, workers, links: BTreeMap::new(), next_link: 1, inputs, commits }
+        let (links, desk) = (BTreeMap::new(), Desk::default());
+        Self { core, store, clock, workers, links, next_link: 1, desk, inputs, commits }
     }
 
     /// Runs until `cancel`; then says goodbye on all links.
@@ -102,8 +105,18 @@ impl Shell {
                 if let CoreEvent::LinkDown { link } = &event {
                     self.links.remove(link);
                     self.workers.neighbours.remove(*link);
+                    let outputs = self.desk.link_down(mono_ms(), *link);
+                    self.meet(outputs);
                 }
                 self.handle(event);
+            }
+            Input::Introduction { link, step } => {
+                let outputs = self.desk.frame(mono_ms(), link, step);
+                self.meet(outputs);
+            }
+            Input::Meeting(command) => {
+                let outputs = self.desk.command(mono_ms(), command);
+                self.meet(outputs);
             }
             Input::IsRevealed { commitment, answer } => {
                 let revealed = self.core.reveal_of(&self.store, &commitment);
@@ -159,7 +172,34 @@ impl Shell {
         };
         self.workers.neighbours.add(id, &link, self.clock.display_ms());
         self.links.insert(id, spawn_link(id, link, self.inputs.clone()));
+        let peer = meeting::Peer { node: info.node, role: info.role, binding: info.binding };
         self.handle(CoreEvent::LinkUp(info));
+        self.desk.link_up(mono_ms(), id, peer);
+    }
+
+    fn meet(&mut self, outputs: Vec<meeting::Output>) {
+        for output in outputs {
+            match output {
+                meeting::Output::Send(link, step) => self.send(link, Frame::Introduction(step)),
+                meeting::Output::Close { link, node, reason, rule } => {
+                    let notice = Notice::LinkRefused { node, reason: rule.to_owned() };
+                    self.workers.notices.publish(&notice, &self.workers.neighbours);
+                    self.close(link, reason);
+                }
+            }
+        }
+    }
+
+    fn send(&self, link: LinkId, frame: Frame) {
+        if let Some(handle) = self.links.get(&link) {
+            handle.send(frame);
+        }
+    }
+
+    fn close(&self, link: LinkId, reason: GoodbyeReason) {
+        if let Some(handle) = self.links.get(&link) {
+            handle.close(reason);
+        }
     }
 
     fn handle(&mut self, event: CoreEvent) {
@@ -178,16 +218,8 @@ impl Shell {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Dial { peer } => self.dial(peer),
-            Action::Send { link, frame } => {
-                if let Some(handle) = self.links.get(&link) {
-                    handle.send(frame);
-                }
-            }
-            Action::Close { link, reason } => {
-                if let Some(handle) = self.links.get(&link) {
-                    handle.close(reason);
-                }
-            }
+            Action::Send { link, frame } => self.send(link, frame),
+            Action::Close { link, reason } => self.close(link, reason),
             Action::Commit { token, ops } => {
                 let commit: Commit = Box::pin(self.store.commit(Transaction::of_ops(ops)));
                 // The committer ends only with the runtime.

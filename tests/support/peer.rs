@@ -7,7 +7,7 @@ use std::time::Duration;
 use carrier_pigeon::random::OsRandom;
 use pigeon_bundle::{BUNDLE_SIZE_MAX, NodeKey, NodeSecret};
 use pigeon_harness::netns::Host;
-use pigeon_link::{Link, Transport, TransportEvent};
+use pigeon_link::{Link, LinkMeta, Transport, TransportEvent};
 use pigeon_proto::{Frame, Hello, Offer, PROTOCOL_VERSION};
 use pigeon_quic::{QuicConfig, QuicTransport};
 use tokio::runtime::Runtime;
@@ -84,6 +84,11 @@ impl Peer {
         self.send(Frame::Pull { macs: Vec::new() });
     }
 
+    /// What is known of the link.
+    pub(crate) fn meta(&self) -> &LinkMeta {
+        &self.link.as_ref().expect("linked").meta
+    }
+
     /// Breaks the link without a word.
     pub(crate) fn cut(&mut self) {
         self.link = None;
@@ -91,8 +96,13 @@ impl Peer {
 
     /// Sends a frame.
     pub(crate) fn send(&mut self, frame: Frame) {
+        assert!(self.still_sends(frame), "the daemon has closed the link");
+    }
+
+    /// Sends a frame; false where the daemon has closed the link.
+    pub(crate) fn still_sends(&mut self, frame: Frame) -> bool {
         let link = self.link.as_ref().expect("linked");
-        self.runtime.block_on(link.send(frame)).unwrap();
+        self.runtime.block_on(link.send(frame)).is_ok()
     }
 
     /// The first frame from which `pick` takes something; others are passed over.

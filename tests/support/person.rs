@@ -156,7 +156,10 @@ async fn stand_in_for_the_shell(
             Input::IsRevealed { commitment, answer } => {
                 let _ = answer.send(store.tombstone(&commitment).map(|reveal| reveal.is_some()));
             }
-            Input::Transport { .. } | Input::Dialled { .. } => {}
+            Input::Introduction { .. }
+            | Input::Meeting(_)
+            | Input::Transport { .. }
+            | Input::Dialled { .. } => {}
         }
     }
 }

@@ -121,6 +121,7 @@ pub(crate) fn contact(contact: &Contact) -> api::Contact {
         issued_ms: card.issued_s().saturating_mul(1000),
         prekey_expires_ms: card.prekey_expires_s().saturating_mul(1000),
         introduced: contact.introduced,
+        met: contact.met,
     }
 }
 

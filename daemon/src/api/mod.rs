@@ -3,6 +3,7 @@
 mod accounts;
 mod attachments;
 mod convert;
+mod meeting;
 mod people;
 pub mod socket;
 
@@ -15,6 +16,7 @@ use pigeon_core::Catalog;
 use pigeon_proto::api;
 use pigeon_proto::api::pigeon_server::Pigeon;
 use pigeon_store::Store;
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -23,6 +25,7 @@ use crate::carriage::Carriage;
 use crate::clock::{Clock, mono_ms};
 use crate::config::Config;
 use crate::events::EventLog;
+use crate::input::Input;
 use crate::mailbox::{Deleted, Mailbox, MailboxError, Which};
 use crate::neighbours::Neighbours;
 use crate::transports::Transports;
@@ -55,6 +58,8 @@ pub struct Service {
     pub carriage: Carriage,
     /// The accounts.
     pub accounts: AccountDesk,
+    /// To the shell, for meetings in person.
+    pub inputs: mpsc::Sender<Input>,
     /// Time.
     pub clock: Clock,
     /// What the store had to repair at start.
@@ -235,6 +240,13 @@ impl Pigeon for Service {
     async fn contacts(&self, _: Request<api::ContactsRequest>) -> Reply<api::ContactsReply> {
         let contacts = self.mailbox.contacts().iter().map(contact).collect();
         Ok(Response::new(api::ContactsReply { contacts }))
+    }
+
+    type MeetStream = ReplyStream<api::MeetReply>;
+
+    async fn meet(&self, request: Request<Streaming<api::MeetRequest>>) -> Reply<Self::MeetStream> {
+        let replies = meeting::meet(self, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(replies)))
     }
 
     async fn bundles(&self, request: Request<api::BundlesRequest>) -> Reply<api::BundlesReply> {

@@ -46,6 +46,16 @@ pub(super) enum Command {
     /// Show, renew and revoke this node's contact cards, or take in somebody else's
     #[command(subcommand, arg_required_else_help = true)]
     Card(CardCommand),
+    /// Meet somebody in person: compare a code on both screens, and have each other's card
+    ///
+    /// Both run it within two minutes. Each then sees six digits, and says whether they are the same; only then cards
+    /// are sent.
+    Meet {
+        /// The beginning of the other node's key, 4 digits or more, where several nodes are in reach: the other person
+        /// sees it when running this, or with `pigeon status`
+        #[arg(value_name = "KEY")]
+        neighbour: Option<String>,
+    },
     /// The XMPP accounts that carry mail up and down
     #[command(subcommand, arg_required_else_help = true)]
     Account(AccountCommand),

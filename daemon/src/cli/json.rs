@@ -78,7 +78,8 @@ messages! {
     IssuedCard { name, holder, holder_identity, issued_ms, revoked, former }
     IssueCardReply { name, card }
     RevokeCardReply { revoked, holds_published }
-    Contact { identity, name, jid, bridge, issued_ms, prekey_expires_ms, introduced }
+    Contact { identity, name, jid, bridge, issued_ms, prekey_expires_ms, introduced, met }
+    MeetReply { state, node_key, code, contact }
     ContactsReply { contacts }
     FoundContact { jid, card, name, identity, subscription }
     ContactRequestsReply { jid }

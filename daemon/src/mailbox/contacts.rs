@@ -25,12 +25,28 @@ pub struct Contact {
     pub knows_us: bool,
     /// Came inside a message, not from the user's hand.
     pub introduced: bool,
+    /// The user has met this person and compared a code: nobody was in between.
+    pub met: bool,
     /// Issue time of the newest card of ours that it is believed to hold or was sent; 0: none.
     pub(crate) card_sent_s: u64,
     /// r of the last card sent to it, to take that back when a newer one follows.
     pub(crate) update: Option<Reveal>,
     /// [`Identity::recognition_key`] with this contact; `None` where the card's key allows none.
     recognition_key: Option<[u8; 32]>,
+}
+
+/// How a card came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// From the user's hand.
+    Hand,
+    /// From a meeting in person, in which ours of this issue time was shown.
+    Meeting {
+        /// Unix seconds.
+        shown_s: u64,
+    },
+    /// In a message, or from a server: its owner's word.
+    Message,
 }
 
 /// What taking a card comes to.
@@ -51,6 +67,7 @@ impl Contact {
             one_time: stock.map(OneTimeStock::to_bytes).unwrap_or_default(),
             card_sent_s: self.card_sent_s,
             update: self.update.map(|reveal| reveal.0.to_vec()).unwrap_or_default(),
+            met: self.met,
         };
         RecordOp::Put {
             table: Table::Contact,
@@ -98,6 +115,7 @@ impl Contacts {
                     card,
                     knows_us: record.knows_us,
                     introduced: record.introduced,
+                    met: record.met,
                     card_sent_s: record.card_sent_s,
                     update: record.update.as_slice().try_into().ok(),
                     recognition_key,
@@ -122,24 +140,23 @@ impl Contacts {
         self.get(identity).map_or_else(|| identity.to_string(), |contact| contact.card.name().to_owned())
     }
 
-    /// Takes a card unless a newer one of this contact is held. The user's hand confirms; a message does not. The hand
-    /// also drops the contact's one-time keys: it may have lost the private halves.
+    /// Takes a card unless a newer one of this contact is held. The user's hand confirms, and so does a meeting; a message
+    /// does not. Hand and meeting also drop the contact's one-time keys: it may have lost the private halves. Whoever is
+    /// met keeps a newer card that is held: the person is the same, and that is what was confirmed.
     ///
     /// # Errors
     /// An older card than the one held, or too many contacts.
-    pub(crate) fn take(
-        &mut self,
-        own: &Identity,
-        card: Card,
-        introduced: bool,
-    ) -> Result<Taken, MailboxError> {
+    pub(crate) fn take(&mut self, own: &Identity, card: Card, origin: Origin) -> Result<Taken, MailboxError> {
         let identity = card.identity();
         let held = self.people.get(&identity);
-        if held.is_some_and(|held| card.issued_s() < held.card.issued_s()) {
-            return Err(MailboxError::OldCard);
-        }
-        let by_hand = !introduced;
-        let introduced = introduced && held.is_none_or(|held| held.introduced);
+        let newer = held.filter(|held| card.issued_s() < held.card.issued_s());
+        let card = match (newer, origin) {
+            (None, _) => card,
+            (Some(held), Origin::Meeting { .. }) => held.card.clone(),
+            (Some(_), _) => return Err(MailboxError::OldCard),
+        };
+        let by_hand = origin != Origin::Message;
+        let introduced = !by_hand && held.is_none_or(|held| held.introduced);
         let (limit, count) = match introduced {
             true => (INTRODUCED_MAX, self.iter().filter(|contact| contact.introduced).count()),
             false => (CONTACTS_MAX, self.iter().filter(|contact| !contact.introduced).count()),
@@ -149,14 +166,20 @@ impl Contacts {
         }
         let same = held.is_some_and(|held| held.card.as_bytes() == card.as_bytes());
         let news = !same || held.is_some_and(|held| held.introduced != introduced);
+        // They have shown that they hold our card; only a newer one need be sent.
+        let shown_s = match origin {
+            Origin::Meeting { shown_s } => Some(shown_s),
+            Origin::Hand | Origin::Message => None,
+        };
         let contact = Contact {
             recognition_key: match held {
                 Some(held) if same => held.recognition_key,
                 _ => own.recognition_key(card.x25519()).ok(),
             },
             card,
-            knows_us: held.is_some_and(|held| held.knows_us),
-            card_sent_s: held.map_or(0, |held| held.card_sent_s),
+            knows_us: shown_s.is_some() || held.is_some_and(|held| held.knows_us),
+            met: shown_s.is_some() || held.is_some_and(|held| held.met),
+            card_sent_s: held.map_or(0, |held| held.card_sent_s).max(shown_s.unwrap_or(0)),
             update: held.and_then(|held| held.update),
             introduced,
         };

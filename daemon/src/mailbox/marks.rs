@@ -3,13 +3,13 @@
 //! The recipient's server vouches for them, nobody else: they are shown like receipts, and reveal nothing. A sealed
 //! receipt, where one comes, counts as before.
 
-use pigeon_bundle::{Card, IdentityKey, MessageId};
+use pigeon_bundle::{IdentityKey, MessageId};
 use pigeon_proto::api::Event;
 use pigeon_store::Transaction;
 use pigeon_xmpp::Mark;
 
 use super::records::OutboxRecord;
-use super::{Contact, Mailbox, MailboxError, OUTBOX, State};
+use super::{Mailbox, MailboxError, OUTBOX, State};
 use crate::events::event;
 
 impl Mailbox {
@@ -49,14 +49,6 @@ impl Mailbox {
         let recipient = IdentityKey(record.recipient.as_slice().try_into().ok()?);
         let state = self.state();
         has_jid(&state, &recipient, jid).then(|| state.contacts.name(&recipient))
-    }
-
-    /// Takes a card that its owner's server showed us: a contact whose name the user has still to confirm.
-    ///
-    /// # Errors
-    /// A card that does not verify, is older than the one held, or is our own.
-    pub async fn introduce_card(&self, bytes: &[u8]) -> Result<Contact, MailboxError> {
-        self.take_card(Card::parse(bytes)?, true).await
     }
 }
 

@@ -13,6 +13,7 @@ mod marks;
 mod one_time;
 mod open;
 mod own;
+mod people;
 mod pickup;
 mod plain;
 pub mod records;
@@ -55,8 +56,6 @@ pub use views::{InboxView, LIST_MAX, OutboxView, Page, Which};
 pub(crate) const INBOX: MessageTable = MessageTable(Table::Inbox);
 /// Messages sent.
 pub(crate) const OUTBOX: MessageTable = MessageTable(Table::Outbox);
-/// Clocks of honest people differ by less.
-const CARD_AHEAD_S_MAX: u64 = 86_400;
 const BRIDGE_PREFIX: &str = "bridge:";
 
 /// Why the mailbox could not do what it was asked.
@@ -357,61 +356,6 @@ impl Mailbox {
     /// Counts the cards issued: the uplink registers each new one.
     pub fn card_changes(&self) -> watch::Receiver<u64> {
         self.card_changes.subscribe()
-    }
-
-    /// Adds or renews a contact from the text form of its card.
-    ///
-    /// # Errors
-    /// A card that does not verify, is older than the one held, or is our own.
-    pub async fn import_card(&self, text: &str) -> Result<Contact, MailboxError> {
-        self.take_card(Card::from_text(text.trim())?, false).await
-    }
-
-    /// Takes a card; `introduced` when it is not the user's own hand that gave it.
-    async fn take_card(&self, card: Card, introduced: bool) -> Result<Contact, MailboxError> {
-        let identity = card.identity();
-        if identity == self.identity.key() {
-            return Err(MailboxError::OwnCard);
-        }
-        if self.is_from_the_future(&card) {
-            return Err(MailboxError::FutureCard);
-        }
-        let written = {
-            let mut state = self.state();
-            let taken = state.contacts.take(&self.identity, card, introduced)?;
-            // Queued under the lock: an older record of this contact must not come after a newer one.
-            self.store.commit(Transaction::of_records(vec![taken.record]))
-        };
-        written.await?;
-        self.tell_contacts().await?;
-        self.state().contacts.get(&identity).cloned().ok_or(MailboxError::Stopping)
-    }
-
-    async fn tell_contacts(&self) -> Result<(), MailboxError> {
-        let (links, names) = {
-            let state = self.state();
-            (state.contacts.links(), state.contacts.names())
-        };
-        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
-        self.tell(CoreEvent::Contacts(links)).await
-    }
-
-    /// A card that was issued under a clock far ahead would stand above all later ones.
-    fn is_from_the_future(&self, card: &Card) -> bool {
-        self.clock
-            .trusted_wall_s()
-            .is_some_and(|now_s| card.issued_s() > now_s.saturating_add(CARD_AHEAD_S_MAX))
-    }
-
-    /// All contacts by identity.
-    pub fn contacts(&self) -> Vec<Contact> {
-        self.state().contacts.iter().cloned().collect()
-    }
-
-    /// Name of the contact that the core calls `id`.
-    pub fn contact_name(&self, id: ContactId) -> Option<String> {
-        // Not under the state's lock: the shell asks, and must not wait for a message that is being opened.
-        self.names.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
     /// The pinned card of a bridge.

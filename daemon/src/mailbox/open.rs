@@ -14,6 +14,7 @@ use pigeon_store::{RecordOp, Table, Transaction};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::contacts::Origin;
 use super::housekeeping::seen_row;
 use super::one_time::{self, Cause};
 use super::records::{AttachmentInfo, InboxRecord, OutboxRecord, SeenRecord};
@@ -306,7 +307,7 @@ impl Mailbox {
         if card.identity() != *author || *author == self.identity() || self.is_from_the_future(&card) {
             return;
         }
-        match state.contacts.take(&self.identity, card, true) {
+        match state.contacts.take(&self.identity, card, Origin::Message) {
             Ok(taken) => {
                 draft.transaction.records.push(taken.record);
                 draft.contacts_changed |= taken.news;

@@ -129,6 +129,9 @@ pub struct ContactRecord {
     /// r of the last card sent, empty: none.
     #[prost(bytes = "vec", tag = "6")]
     pub update: Vec<u8>,
+    /// The user has met this person and compared a code.
+    #[prost(bool, tag = "7")]
+    pub met: bool,
 }
 
 /// A card that was made for one person.

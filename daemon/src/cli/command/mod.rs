@@ -4,6 +4,7 @@ mod account;
 mod attachment;
 mod card;
 mod lines;
+mod meet;
 mod messages;
 mod send;
 mod watch;
@@ -29,6 +30,7 @@ pub(super) async fn run(command: Command, socket: &Path, out: &mut Out) -> Resul
         Command::Id => id(&connect().await?, out).await,
         Command::Card(command) => card_command(command, socket, out).await,
         Command::Account(command) => account::run(command, socket, out).await,
+        Command::Meet { neighbour } => meet::run(&connect().await?, neighbour.unwrap_or_default(), out).await,
         Command::Contact(command) => contact_command(command, &connect().await?, out).await,
         Command::Send(message) if message.lines => send::lines(&connect().await?, message, out).await,
         Command::Send(message) => {

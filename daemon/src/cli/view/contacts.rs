@@ -1,7 +1,8 @@
 //! Contacts.
 
 use pigeon_proto::api::{
-    CardsReply, Contact, ContactRequestsReply, ContactsReply, FoundContact, IssuedCard, RevokeCardReply,
+    CardsReply, Contact, ContactRequestsReply, ContactsReply, FoundContact, IssuedCard, MeetReply,
+    RevokeCardReply,
 };
 
 use super::super::error::CliError;
@@ -14,6 +15,7 @@ pub(in super::super) fn list(out: &mut Out, reply: &ContactsReply) -> Result<(),
     let row = |contact: &Contact| {
         [
             called(&contact.name, contact.introduced),
+            known_by(contact).to_owned(),
             or_dash(&contact.jid.join(",")),
             short(&contact.identity).to_owned(),
             rfc3339(contact.issued_ms),
@@ -21,11 +23,38 @@ pub(in super::super) fn list(out: &mut Out, reply: &ContactsReply) -> Result<(),
         ]
     };
     let rows: Vec<_> = reply.contacts.iter().map(row).collect();
-    out.table(["NAME", "JID", "IDENTITY", "CARD ISSUED", "PREKEY UNTIL"], &rows)?;
+    out.table(["NAME", "KNOWN BY", "JID", "IDENTITY", "CARD ISSUED", "PREKEY UNTIL"], &rows)?;
     if rows.is_empty() {
         return out.line("no contacts yet: `pigeon card import CARD` adds one");
     }
     out.line(&count(rows.len() as u64, "contact", "contacts"))
+}
+
+/// How far the name can be trusted. In a column of its own, where no name can imitate it.
+fn known_by(contact: &Contact) -> &'static str {
+    match (contact.met, contact.introduced) {
+        (true, _) => "meeting",
+        (false, false) => "card",
+        (false, true) => "own word",
+    }
+}
+
+/// How far a meeting has come.
+pub(in super::super) fn meeting(out: &mut Out, reply: &MeetReply) -> Result<(), CliError> {
+    if let Some(contact) = &reply.contact {
+        return imported(out, contact);
+    }
+    match reply.state.as_str() {
+        "waiting" => {
+            out.line(&format!("this node's key begins with {}", short(&reply.node_key)))?;
+            out.line("waiting for the other person, who runs `pigeon meet` too")
+        }
+        "compare" => {
+            let (first, last) = reply.code.split_at_checked(3).unwrap_or((&reply.code, ""));
+            out.line(&format!("the code is {first} {last}"))
+        }
+        _ => out.line("waiting for the other person to confirm"),
+    }
 }
 
 /// A name for people; one that its owner chose, and nobody confirmed, says so.
@@ -39,6 +68,7 @@ pub(in super::super) fn imported(out: &mut Out, contact: &Contact) -> Result<(),
     out.line(&format!("{} is a contact", one_line(name)))?;
     out.pairs(&[
         ("identity", identity.clone()),
+        ("known by", known_by(contact).to_owned()),
         ("jid", or_dash(&jid.join(", "))),
         ("bridge", or_dash(&bridge.join(", "))),
         ("card issued", rfc3339(*issued_ms)),
@@ -148,12 +178,13 @@ newman     george c    2026-11-23T00:00:00Z  revoked
             issued_ms: 1_795_392_000_000,
             prekey_expires_ms: 1_796_601_600_000,
             introduced: false,
+            met: false,
         };
         assert_eq!(
             printed(|out| list(out, &ContactsReply { contacts: vec![jerry.clone()] })),
             "\
-NAME   JID                      IDENTITY          CARD ISSUED           PREKEY UNTIL
-jerry  jerry@subway,jerry@home  1e1e1e1e1e1e1e1e  2026-11-23T00:00:00Z  2026-12-07T00:00:00Z
+NAME   KNOWN BY  JID                      IDENTITY          CARD ISSUED           PREKEY UNTIL
+jerry  card      jerry@subway,jerry@home  1e1e1e1e1e1e1e1e  2026-11-23T00:00:00Z  2026-12-07T00:00:00Z
 1 contact
 "
         );
@@ -163,6 +194,7 @@ jerry  jerry@subway,jerry@home  1e1e1e1e1e1e1e1e  2026-11-23T00:00:00Z  2026-12-
                 "\
 jerry is a contact
 identity      {}
+known by      card
 jid           jerry@subway, jerry@home
 bridge        bridge.subway
 card issued   2026-11-23T00:00:00Z
@@ -171,5 +203,21 @@ prekey until  2026-12-07T00:00:00Z
                 "1e".repeat(32)
             )
         );
+    }
+
+    #[test]
+    fn a_meeting_tells_what_to_do_next_and_what_a_name_is_worth() {
+        let reply = |state: &str| MeetReply { state: state.into(), ..MeetReply::default() };
+        let waiting = MeetReply { node_key: "3f".repeat(32), ..reply("waiting") };
+        let text = printed(|out| meeting(out, &waiting));
+        assert!(text.contains("3f3f3f3f3f3f3f3f\n") && text.contains("`pigeon meet` too"), "{text}");
+        let compare = MeetReply { code: "012345".into(), ..reply("compare") };
+        assert_eq!(printed(|out| meeting(out, &compare)), "the code is 012 345\n");
+        let card = Contact { name: "jerry".into(), ..Contact::default() };
+        let met = Contact { met: true, ..card.clone() };
+        let word = Contact { introduced: true, ..card.clone() };
+        assert_eq!([met.clone(), card, word].each_ref().map(known_by), ["meeting", "card", "own word"]);
+        let done = MeetReply { contact: Some(met), ..reply("met") };
+        assert!(printed(|out| meeting(out, &done)).starts_with("jerry is a contact\n"));
     }
 }
