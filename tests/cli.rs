@@ -4,6 +4,9 @@
 //! writes them anew. `tests/cmd/daemon` runs against a real `pigeond`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/qr.rs"]
+mod camera;
+
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -256,6 +259,39 @@ fn a_node_is_no_contact_of_its_own() {
         complaint(&mut pigeon(&daemon.socket(), &["card", "import", file.to_str().unwrap()]));
     assert!(stderr.starts_with("error: this is the node's own card\nhelp: "), "{stderr}");
     assert_eq!(code, Some(1));
+}
+
+/// What is printed into a pipe, and what a terminal shows, with colours and without.
+#[test]
+fn a_camera_reads_the_cards_that_are_shown() {
+    let daemon = Daemon::start("elaine");
+    let card = text(&daemon.json(&["id"]), "card");
+    let piped = |args: &[&str]| {
+        let output = pigeon(&daemon.socket(), args).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shown = piped(&["card", "show", "--qr"]);
+    assert_eq!(camera::read(&shown).as_deref(), Some(card.as_str()), "{shown}");
+    assert!(shown.ends_with(&format!("{card}\n")), "the text comes below: {shown}");
+    let personal = piped(&["card", "issue", "--for", "jerry", "--qr"]);
+    let issued = text(&daemon.json(&["card", "issue", "--for", "jerry"]), "card");
+    assert_eq!(camera::read(&personal), Some(issued));
+    assert_eq!(
+        camera::read(&piped(&["card", "show"])),
+        None,
+        "a pipe wants no drawing unless it is asked for"
+    );
+    for colourless in [false, true] {
+        let line = format!("stty cols 120; {PIGEON} --socket {} card show", daemon.socket().display());
+        let mut terminal = Command::new("script");
+        terminal.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).env_remove("NO_COLOR");
+        if colourless {
+            terminal.env("NO_COLOR", "1");
+        }
+        let shown = String::from_utf8(terminal.output().unwrap().stdout).unwrap();
+        assert_eq!(shown.contains('\x1b'), !colourless, "{shown}");
+        assert_eq!(camera::read(&shown).as_deref(), Some(card.as_str()), "{shown}");
+    }
 }
 
 /// Two daemons that know each other, and nobody to carry: what is sent waits.

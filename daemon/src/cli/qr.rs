@@ -36,9 +36,41 @@ pub(super) fn draw(text: &str, colour: bool, columns: Option<usize>) -> Result<S
 }
 
 #[cfg(test)]
+#[path = "../../../tests/support/qr.rs"]
+mod camera;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    /// The greatest card of `docs/wire-format.md` that still makes a code, and the way there.
+    #[test]
+    fn a_camera_reads_what_is_drawn() {
+        for length in [1, 17, 260, 372, 1_000, 2_000, 2_953] {
+            let text: String = (b'0'..=b'z').cycle().map(char::from).take(length).collect();
+            for colour in [false, true] {
+                let drawing = draw(&text, colour, None).unwrap();
+                assert_eq!(
+                    camera::read(&drawing).as_deref(),
+                    Some(text.as_str()),
+                    "{length} bytes, {colour}"
+                );
+            }
+        }
+        let drawing = draw("one module", false, None).unwrap();
+        let inverted: String = drawing
+            .chars()
+            .map(|c| match c {
+                '█' => ' ',
+                ' ' => '█',
+                '▀' => '▄',
+                '▄' => '▀',
+                other => other,
+            })
+            .collect();
+        assert_eq!(camera::read(&inverted), None, "a camera that reads everything shows nothing");
+    }
 
     #[test]
     fn a_card_fits_80_columns() {
