@@ -4,7 +4,7 @@
 //! Who uses whom (arrows point at what is used; nothing points back):
 //!
 //! ```text
-//!  core ─► session ─► recognise · tombstones · reconcile · candidates · offers · transfer · intake · receive ─► keys
+//!  core ─► session ─► recognise · tombstones · reconcile · candidates · offers · transfer · intake · receive ─► keys · lists
 //!    │        │
 //!    ├────────┴─► reveal · mailbox · uplink · expiry · eviction · energy · writes   handlers: `impl Core`
 //!    │                 │

@@ -2,38 +2,32 @@
 
 use std::collections::BTreeSet;
 
-use pigeon_bundle::{BundleId, Tag};
+use pigeon_bundle::Tag;
 use pigeon_proto::{Frame, MAC8_LIST_MAX};
 
-use super::tombstones::{PAGE, send_list16};
+use super::lists::{HAVE_MAX, collect, send_list8, send_list16};
 use super::{Phase, Session};
 use crate::context::Context;
 use crate::core::Core;
-use crate::entry::{COPIES_AT_BIRTH, Entry, Opened, Pool};
+use crate::entry::{COPIES_AT_BIRTH, Opened, Pool};
 use crate::event::LinkId;
 use crate::quality;
 use crate::trouble::{Flow, Trouble};
 
-/// Bundles listed to a peer. Beyond this the peer declines what it holds.
-pub const HAVE_MAX: usize = 16_384;
-/// Entries of a peer's list that are kept.
-pub const LIST_MAX: usize = 65_536;
 /// Tags told or counted as reachable: those of 25 mailbox secrets.
 pub const REACHABLE_MAX: usize = 1024;
 
 impl Core {
     /// Phase 2. Own bundles nobody has taken are left out: they would mark the author.
     pub(super) fn send_have(&mut self, cx: &mut Context<'_>, link: LinkId) -> Flow {
+        let Some(session) = self.sessions.get(&link) else { return Ok(()) };
         let mut macs = Vec::new();
-        self.each_held(cx, |session_of, id, entry, _| {
-            if (entry.pool != Pool::Own || entry.copies < COPIES_AT_BIRTH)
-                && let Some(session) = session_of(link)
-            {
+        self.each_held(cx, |id, entry, _| {
+            if entry.pool != Pool::Own || entry.copies < COPIES_AT_BIRTH {
                 macs.push(session.keys.id(&id));
             }
         })?;
-        macs.sort_unstable();
-        send_list16(cx, link, &macs, |macs, last| Frame::Have { macs, last });
+        send_list16(cx, link, macs, |macs, last| Frame::Have { macs, last });
         Ok(())
     }
 
@@ -48,10 +42,7 @@ impl Core {
         if session.phase != Phase::Have {
             return Err(Trouble::protocol("Have out of turn"));
         }
-        session.peer_has.extend(macs);
-        if session.peer_has.len() > LIST_MAX {
-            return Err(Trouble::limit("Have list too long"));
-        }
+        collect(&mut session.peer_has, macs, "Have list too long")?;
         if !last {
             return Ok(());
         }
@@ -62,9 +53,9 @@ impl Core {
     /// Phase 3, our half: tags of what we carry.
     fn send_carrying(&mut self, cx: &mut Context<'_>, link: LinkId) -> Flow {
         let mut tags = BTreeSet::new();
-        self.each_held(cx, |_, _, entry, tag| {
+        self.each_held(cx, |_, entry, meta| {
             if !matches!(entry.opened, Opened::Delivered | Opened::Refused) {
-                tags.insert(tag);
+                tags.insert(meta.tag);
             }
         })?;
         self.list_tags(cx, link, tags);
@@ -82,7 +73,7 @@ impl Core {
 
     fn list_tags(&mut self, cx: &mut Context<'_>, link: LinkId, tags: BTreeSet<Tag>) {
         let Some(session) = self.sessions.get_mut(&link) else { return };
-        let macs: BTreeSet<[u8; 8]> = tags
+        let macs: Vec<[u8; 8]> = tags
             .into_iter()
             .map(|tag| {
                 let mac = session.keys.tag(&tag);
@@ -92,16 +83,7 @@ impl Core {
             .collect();
         session.asks(cx.now.mono_ms);
         session.pulls_awaited += 1;
-        let macs: Vec<[u8; 8]> = macs.into_iter().collect();
-        let mut rest = macs.as_slice();
-        loop {
-            let (part, left) = rest.split_at(rest.len().min(MAC8_LIST_MAX));
-            cx.send(link, Frame::Carrying { macs: part.to_vec(), last: left.is_empty() });
-            if left.is_empty() {
-                return;
-            }
-            rest = left;
-        }
+        send_list8(cx, link, macs, |macs, last| Frame::Carrying { macs, last });
     }
 
     /// Phase 3, the peer's half: what matches our tags is pulled.
@@ -116,10 +98,7 @@ impl Core {
         if session.phase < Phase::Carrying {
             return Err(Trouble::protocol("Carrying out of turn"));
         }
-        session.peer_carries.extend(macs);
-        if session.peer_carries.len() > LIST_MAX {
-            return Err(Trouble::limit("Carrying list too long"));
-        }
+        collect(&mut session.peer_carries, macs.iter().copied(), "Carrying list too long")?;
         let ours = macs.iter().filter(|mac| session.own_macs.contains(*mac));
         session.to_pull.extend(ours);
         if last {
@@ -176,29 +155,6 @@ impl Core {
             let list = std::mem::take(&mut session.peer_reachable);
             self.quality.met(quality::time_s(cx.now), &list);
         }
-    }
-
-    fn each_held<'s>(
-        &'s self,
-        cx: &Context<'_>,
-        mut visit: impl FnMut(&dyn Fn(LinkId) -> Option<&'s Session>, BundleId, &Entry, Tag),
-    ) -> Flow {
-        let session_of = |link| self.sessions.get(&link);
-        let mut after = None;
-        let mut count = 0;
-        while count < HAVE_MAX {
-            let page = cx.catalog.page(after, PAGE)?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(*last);
-            count += page.len();
-            for (id, read) in page {
-                let Some(entry) = self.commits.current(&id, read) else { continue };
-                if let Some(meta) = cx.catalog.meta(&id)? {
-                    visit(&session_of, id, &entry, meta.tag);
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,40 +1,27 @@
 //! Phase 1: what the peer still holds and is dead, it hears of; then new tombstones from the cache.
 
 use pigeon_bundle::Reveal;
-use pigeon_proto::{Frame, MAC16_LIST_MAX};
+use pigeon_proto::Frame;
 
-use super::{HAVE_MAX, LIST_MAX, Phase};
+use super::Phase;
+use super::lists::{PAGE, collect, send_list16};
 use crate::context::Context;
 use crate::core::Core;
 use crate::event::LinkId;
 use crate::reveal::Source;
 use crate::trouble::{Flow, Trouble};
 
-/// Entries read from the catalog in one go.
-pub(super) const PAGE: usize = 256;
 /// Stored tombstones that are compared with one peer's list.
 pub(super) const COMPARED_MAX: usize = 65_536;
 
 impl Core {
     pub(super) fn send_held(&mut self, cx: &mut Context<'_>, link: LinkId) -> Flow {
+        let Some(session) = self.sessions.get(&link) else { return Ok(()) };
         let mut macs = Vec::new();
-        let mut after = None;
-        while macs.len() < HAVE_MAX {
-            let page = cx.catalog.page(after, PAGE)?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(*last);
-            for (id, read) in page {
-                if self.commits.current(&id, read).is_none() {
-                    continue;
-                }
-                if let (Some(meta), Some(session)) = (cx.catalog.meta(&id)?, self.sessions.get(&link)) {
-                    macs.push(session.keys.commitment(&meta.commitment));
-                }
-            }
-        }
-        macs.sort_unstable();
-        macs.dedup();
-        send_list16(cx, link, &macs, |macs, last| Frame::TombstonesHeld { macs, last });
+        self.each_held(cx, |_, _, meta| {
+            macs.push(session.keys.commitment(&meta.commitment));
+        })?;
+        send_list16(cx, link, macs, |macs, last| Frame::TombstonesHeld { macs, last });
         Ok(())
     }
 
@@ -49,10 +36,7 @@ impl Core {
         if session.phase != Phase::Held {
             return Err(Trouble::protocol("TombstonesHeld twice"));
         }
-        session.peer_held.extend(macs);
-        if session.peer_held.len() > LIST_MAX {
-            return Err(Trouble::limit("TombstonesHeld list too long"));
-        }
+        collect(&mut session.peer_held, macs, "TombstonesHeld list too long")?;
         if !last {
             return Ok(());
         }
@@ -95,23 +79,5 @@ impl Core {
 
     pub(super) fn on_revealed(&mut self, cx: &mut Context<'_>, link: LinkId, reveals: &[Reveal]) -> Flow {
         reveals.iter().try_for_each(|reveal| self.learn(cx, *reveal, Source::Link(link)))
-    }
-}
-
-/// Sends a list in frames of the allowed length, at least one.
-pub(super) fn send_list16(
-    cx: &mut Context<'_>,
-    link: LinkId,
-    macs: &[[u8; 16]],
-    frame: fn(Vec<[u8; 16]>, bool) -> Frame,
-) {
-    let mut rest = macs;
-    loop {
-        let (part, left) = rest.split_at(rest.len().min(MAC16_LIST_MAX));
-        cx.send(link, frame(part.to_vec(), left.is_empty()));
-        if left.is_empty() {
-            return;
-        }
-        rest = left;
     }
 }
