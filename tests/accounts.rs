@@ -206,14 +206,7 @@ fn a_server_that_registers_nobody_says_so(kind: Kind) {
     assert_eq!(node.json(&["account", "list"]).unwrap()["accounts"].as_array().unwrap().len(), 0);
 }
 
-macro_rules! on_both_servers {
-    ($($test:ident),+ $(,)?) => {
-        mod prosody { $(#[test] fn $test() { super::$test(pigeon_harness::Kind::Prosody); })+ }
-        mod ejabberd { $(#[test] fn $test() { super::$test(pigeon_harness::Kind::Ejabberd); })+ }
-    };
-}
-
-on_both_servers! {
+pigeon_harness::on_both_servers! {
     accounts_come_and_go_while_the_daemon_runs,
     accounts_and_their_being_logged_out_survive_a_restart,
     a_wrong_password_is_said_and_asked_once,

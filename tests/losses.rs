@@ -114,27 +114,9 @@ fn a_captive_portal_is_explained_and_passes(kind: Kind) {
     assert_eq!((state()["state"].as_str(), state()["problem"].as_str()), (Some("online"), Some("")));
 }
 
-/// Each on both servers.
-macro_rules! on_both_servers {
-    ($($test:ident),+) => {
-        mod prosody {
-            $(#[test]
-            fn $test() {
-                super::$test(pigeon_harness::Kind::Prosody);
-            })+
-        }
-        mod ejabberd {
-            $(#[test]
-            fn $test() {
-                super::$test(pigeon_harness::Kind::Ejabberd);
-            })+
-        }
-    };
-}
-
-on_both_servers!(
+pigeon_harness::on_both_servers! {
     a_server_that_restarts_in_the_middle_loses_nothing_and_doubles_nothing,
     cut_connections_are_resumed_and_nothing_is_lost_or_doubled,
     what_a_full_offline_store_refuses_is_found_in_the_archive,
-    a_captive_portal_is_explained_and_passes
-);
+    a_captive_portal_is_explained_and_passes,
+}

@@ -92,26 +92,7 @@ fn people_find_each_other_by_their_accounts(kind: Kind) {
     assert!(!elaine.cli(&["contact", "add", "not a jid"]).unwrap().status.success());
 }
 
-mod prosody {
-    #[test]
-    fn what_another_program_took_is_found_in_the_archive_once() {
-        super::what_another_program_took_is_found_in_the_archive_once(pigeon_harness::Kind::Prosody);
-    }
-
-    #[test]
-    fn people_find_each_other_by_their_accounts() {
-        super::people_find_each_other_by_their_accounts(pigeon_harness::Kind::Prosody);
-    }
-}
-
-mod ejabberd {
-    #[test]
-    fn what_another_program_took_is_found_in_the_archive_once() {
-        super::what_another_program_took_is_found_in_the_archive_once(pigeon_harness::Kind::Ejabberd);
-    }
-
-    #[test]
-    fn people_find_each_other_by_their_accounts() {
-        super::people_find_each_other_by_their_accounts(pigeon_harness::Kind::Ejabberd);
-    }
+pigeon_harness::on_both_servers! {
+    what_another_program_took_is_found_in_the_archive_once,
+    people_find_each_other_by_their_accounts,
 }

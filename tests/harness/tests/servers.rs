@@ -70,26 +70,9 @@ fn accounts_come_and_go_while_it_runs(kind: Kind) {
     server.add_account("newman", "another").unwrap();
 }
 
-macro_rules! on_both_servers {
-    ($($test:ident)+) => {
-        mod prosody {
-            $(#[test]
-            fn $test() {
-                super::$test(pigeon_harness::Kind::Prosody);
-            })+
-        }
-        mod ejabberd {
-            $(#[test]
-            fn $test() {
-                super::$test(pigeon_harness::Kind::Ejabberd);
-            })+
-        }
-    };
-}
-
-on_both_servers! {
-    starts_on_loopback_and_speaks_xmpp
-    two_servers_do_not_disturb_each_other_and_go_with_their_values
-    comes_back_on_the_same_ports_after_stop_and_after_a_crash
-    accounts_come_and_go_while_it_runs
+pigeon_harness::on_both_servers! {
+    starts_on_loopback_and_speaks_xmpp,
+    two_servers_do_not_disturb_each_other_and_go_with_their_values,
+    comes_back_on_the_same_ports_after_stop_and_after_a_crash,
+    accounts_come_and_go_while_it_runs,
 }

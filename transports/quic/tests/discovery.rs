@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pigeon_bundle::NodeSecret;
-use pigeon_harness::netns::{Host, World};
+use pigeon_harness::netns::{Host, Interface, World};
 use pigeon_harness::require_root;
 use pigeon_link::{DialError, DutyCycle, Link, PeerAddress, Transport as _, TransportEvent};
 use pigeon_proto::{Frame, GoodbyeReason, Hello};
@@ -119,6 +119,32 @@ impl Node {
     }
 }
 
+/// Two hosts on a street, each with its interface there.
+struct Street {
+    // Dropped in this order.
+    near: (Host, Interface),
+    far: (Host, Interface),
+    _world: World,
+}
+
+impl Street {
+    fn new() -> Self {
+        let world = World::new();
+        let segment = world.segment("street").unwrap();
+        let end = |name, address| {
+            let host = world.host(name).unwrap();
+            let interface = host.attach(&segment, address).unwrap();
+            (host, interface)
+        };
+        Self { near: end("a", "10.1.0.1/24"), far: end("b", "10.1.0.2/24"), _world: world }
+    }
+
+    /// A node at each end.
+    fn nodes(&self, config: &QuicConfig) -> (Node, Node) {
+        (Node::start(&self.near.0, 1, config.clone()), Node::start(&self.far.0, 2, config.clone()))
+    }
+}
+
 /// A frame goes over, so the link works.
 fn works(dialler: &Node, link: &Link, listener: &Node, other: &mut Link) {
     assert_eq!((link.peer, other.peer), (secret(listener.number).key(), secret(dialler.number).key()));
@@ -135,13 +161,8 @@ fn patient() -> QuicConfig {
 #[test]
 fn neighbours_find_each_other_link_and_part() {
     require_root!();
-    let world = World::new();
-    let segment = world.segment("street").unwrap();
-    let (host_a, host_b) = (world.host("a").unwrap(), world.host("b").unwrap());
-    host_a.attach(&segment, "10.1.0.1/24").unwrap();
-    host_b.attach(&segment, "10.1.0.2/24").unwrap();
-    let mut a = Node::start(&host_a, 1, QuicConfig::default());
-    let mut b = Node::start(&host_b, 2, QuicConfig::default());
+    let street = Street::new();
+    let (mut a, mut b) = street.nodes(&QuicConfig::default());
 
     let (b_at_a, a_first, open) = a.seen();
     let (a_at_b, b_first, _) = b.seen();
@@ -174,13 +195,8 @@ fn neighbours_find_each_other_link_and_part() {
 #[test]
 fn a_node_that_saves_its_battery_is_gone_and_comes_back() {
     require_root!();
-    let world = World::new();
-    let segment = world.segment("street").unwrap();
-    let (host_a, host_b) = (world.host("a").unwrap(), world.host("b").unwrap());
-    host_a.attach(&segment, "10.1.0.1/24").unwrap();
-    host_b.attach(&segment, "10.1.0.2/24").unwrap();
-    let mut a = Node::start(&host_a, 1, QuicConfig::default());
-    let mut b = Node::start(&host_b, 2, QuicConfig::default());
+    let street = Street::new();
+    let (mut a, mut b) = street.nodes(&QuicConfig::default());
     let (b_at_a, _, _) = a.seen();
     let (a_at_b, _, _) = b.seen();
     b.transport.set_discovery(DutyCycle::Off);
@@ -244,13 +260,9 @@ fn an_interface_that_comes_later_is_used() {
 #[test]
 fn an_interface_that_goes_takes_its_neighbours_along_and_brings_them_back() {
     require_root!();
-    let world = World::new();
-    let segment = world.segment("street").unwrap();
-    let (host_a, host_b) = (world.host("a").unwrap(), world.host("b").unwrap());
-    let interface = host_a.attach(&segment, "10.1.0.1/24").unwrap();
-    host_b.attach(&segment, "10.1.0.2/24").unwrap();
-    let mut a = Node::start(&host_a, 1, patient());
-    let mut b = Node::start(&host_b, 2, patient());
+    let street = Street::new();
+    let (mut a, mut b) = street.nodes(&patient());
+    let interface = &street.near.1;
     let (peer, _, _) = a.seen();
     b.seen();
     for _round in 0..2 {
@@ -271,18 +283,14 @@ fn an_interface_that_goes_takes_its_neighbours_along_and_brings_them_back() {
 #[test]
 fn a_neighbour_that_vanishes_is_lost_long_before_its_records_expire() {
     require_root!();
-    let world = World::new();
-    let segment = world.segment("street").unwrap();
-    let (host_a, host_b) = (world.host("a").unwrap(), world.host("b").unwrap());
-    host_a.attach(&segment, "10.1.0.1/24").unwrap();
-    let far = host_b.attach(&segment, "10.1.0.2/24").unwrap();
+    let street = Street::new();
     let quick = QuicConfig {
         idle_timeout: Duration::from_secs(2),
         keep_alive: Duration::from_millis(500),
         ..QuicConfig::default()
     };
-    let mut a = Node::start(&host_a, 1, quick.clone());
-    let mut b = Node::start(&host_b, 2, quick);
+    let (mut a, mut b) = street.nodes(&quick);
+    let far = &street.far.1;
     let (peer, _, _) = a.seen();
     let mut link = a.dial(&peer).unwrap();
     let mut other = b.incoming();
@@ -331,17 +339,14 @@ fn only_named_interfaces_are_used() {
 #[test]
 fn a_port_that_is_not_shared_is_a_problem_that_passes() {
     require_root!();
-    let world = World::new();
-    let segment = world.segment("street").unwrap();
-    let (host_a, host_b) = (world.host("a").unwrap(), world.host("b").unwrap());
-    host_a.attach(&segment, "10.1.0.1/24").unwrap();
-    host_b.attach(&segment, "10.1.0.2/24").unwrap();
+    let street = Street::new();
+    let (host_a, host_b) = (&street.near.0, &street.far.0);
     let selfish = host_a.run(|| UdpSocket::bind("[::]:5353")).unwrap().unwrap();
-    let mut a = Node::begin(&host_a, 1, patient());
+    let mut a = Node::begin(host_a, 1, patient());
     let problem = a.problem();
     assert!(problem.contains("5353") && problem.contains("stop the program"), "{problem}");
     drop(selfish);
-    let mut b = Node::start(&host_b, 2, patient());
+    let mut b = Node::start(host_b, 2, patient());
     let mut a = a.ready();
     let (peer, _, _) = a.seen();
     let link = a.dial(&peer).unwrap();
@@ -353,12 +358,9 @@ fn a_port_that_is_not_shared_is_a_problem_that_passes() {
 #[test]
 fn a_flood_of_announcements_is_thrown_away() {
     require_root!();
-    let world = World::new();
-    let segment = world.segment("street").unwrap();
-    let (host_a, host_b) = (world.host("a").unwrap(), world.host("b").unwrap());
-    host_a.attach(&segment, "10.1.0.1/24").unwrap();
-    host_b.attach(&segment, "10.1.0.2/24").unwrap();
-    let mut a = Node::start(&host_a, 1, patient());
+    let street = Street::new();
+    let (host_a, host_b) = (&street.near.0, &street.far.0);
+    let mut a = Node::start(host_a, 1, patient());
     let flood = host_b.run(|| UdpSocket::bind("10.1.0.2:0")).unwrap().unwrap();
     let mut event = None;
     for volley in 0..5 {
@@ -378,7 +380,7 @@ fn a_flood_of_announcements_is_thrown_away() {
     let Some(TransportEvent::Problem(problem)) = event else { panic!("{event:?}") };
     assert!(problem.contains("20000 records"), "{problem}");
     let mut a = a.ready();
-    let _b = Node::start(&host_b, 2, patient());
+    let _b = Node::start(host_b, 2, patient());
     a.seen();
 }
 

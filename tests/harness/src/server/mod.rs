@@ -1,5 +1,6 @@
 //! A real XMPP server with its own config, data, accounts and test CA; never the system's service.
 
+mod both;
 mod ca;
 mod ejabberd;
 mod prosody;
