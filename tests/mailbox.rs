@@ -218,3 +218,33 @@ async fn receipts_of_ordinary_clients_count_once_and_only_from_the_recipients_ac
     // The server's word ends no carriage.
     assert!(elaine.store.bundle(&sent.bundle).unwrap().is_some());
 }
+
+/// A meeting confirms a person, whatever was known before, and both sides know that the other holds their card.
+#[tokio::test]
+async fn whoever_was_met_is_confirmed_keeps_the_newest_card_and_is_sent_the_next_one() {
+    let (mut elaine, jerry) = (Person::new("elaine").await, Person::new("jerry").await);
+    let first = jerry.mailbox.card().unwrap();
+    elaine.mailbox.introduce_card(first.as_bytes()).await.unwrap();
+    assert!(elaine.mailbox.contacts()[0].introduced && !elaine.mailbox.contacts()[0].met);
+    let shown_s = elaine.mailbox.card().unwrap().issued_s();
+    let met = elaine.mailbox.met(first.clone(), shown_s).await.unwrap();
+    assert!(met.met && !met.introduced && met.knows_us);
+
+    // Of a newer card that came meanwhile nothing is lost when the next meeting shows the old one.
+    let second = jerry.mailbox.publish_card().await.unwrap();
+    elaine.mailbox.import_card(&second.to_text()).await.unwrap();
+    assert!(elaine.mailbox.contacts()[0].met, "a card by hand takes nothing back");
+    assert!(matches!(elaine.mailbox.import_card(&first.to_text()).await, Err(MailboxError::OldCard)));
+    let met = elaine.mailbox.met(first, shown_s).await.unwrap();
+    assert_eq!(met.card.as_bytes(), second.as_bytes());
+
+    elaine.restart().await;
+    let kept = &elaine.mailbox.contacts()[0];
+    assert!(kept.met && kept.knows_us && kept.card.as_bytes() == second.as_bytes());
+    // He has written nothing, and gets her next card all the same.
+    elaine.heard().await;
+    elaine.mailbox.publish_card().await.unwrap();
+    assert_eq!(elaine.submitted().await.len(), 1);
+    let own = elaine.mailbox.card().unwrap();
+    assert!(matches!(elaine.mailbox.met(own, shown_s).await, Err(MailboxError::OwnCard)));
+}
