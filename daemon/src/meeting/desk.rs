@@ -17,8 +17,8 @@ const DIGITS_SHOWN: usize = 16;
 /// Nodes that an error names.
 const NODES_SHOWN: usize = 8;
 
-/// A link is used once it is so old: two nodes that have just found each other may have dialled both, and one link of the
-/// two goes.
+/// A link is used once it is so old: two nodes that have just found each other may both be dialling, and one of the two
+/// links goes.
 pub(super) const SETTLED_MS: u64 = 3_000;
 
 /// One end of a link.
@@ -211,7 +211,8 @@ impl Desk {
         named.filter(move |(_, node, _)| node.starts_with(whom))
     }
 
-    /// Where nobody is met yet: the newest link that is settled, to whom our person wants to meet.
+    /// Where nobody is met yet: the link to whom our person wants to meet, once it is the only one and settled. Of two to
+    /// one node, one is about to go.
     fn look(&mut self, now_ms: u64) -> Vec<Output> {
         let Some(meeting) = self.meeting.as_ref().filter(|meeting| meeting.at.is_none()) else {
             return Vec::new();
@@ -219,9 +220,12 @@ impl Desk {
         if let Err(error) = self.no_choice(&meeting.whom) {
             return self.fail(error);
         }
-        let settled = |since_ms: u64| now_ms.saturating_sub(since_ms) >= SETTLED_MS;
-        let found = self.fitting(&meeting.whom).filter(|(_, _, since_ms)| settled(*since_ms)).last();
-        let Some((link, node, _)) = found else { return Vec::new() };
+        let links: Vec<_> = self.fitting(&meeting.whom).collect();
+        let [(link, node, since_ms)] = &links[..] else { return Vec::new() };
+        if now_ms.saturating_sub(*since_ms) < SETTLED_MS {
+            return Vec::new();
+        }
+        let (link, node) = (*link, node.clone());
         let (Some(neighbour), Some(meeting)) = (self.links.get(&link), self.meeting.as_mut()) else {
             return Vec::new();
         };

@@ -403,6 +403,9 @@ fn of_several_in_reach_one_must_be_named() {
         assert!(elaine.failed().contains("no node key"), "{bad}");
     }
     elaine.begin(&key(0x23)[..4].to_uppercase());
+    assert_eq!(elaine.next(), None, "of two links to one node, one is about to go");
+    elaine.down(LinkId(2));
+    elaine.say(Word::Look);
     assert!(matches!(elaine.next(), Some((LinkId(3), Introduction::Commitment(_)))));
     assert_eq!(elaine.next(), None);
 }
