@@ -240,16 +240,16 @@ impl Carrying {
     async fn turn(&mut self) -> Turn {
         let deadline = self.deadline();
         let speaks = !self.gone && self.next_piece().is_some();
-        // Small frames share a piece.
         let takes = !self.gone && self.out.waiting.len() < self.data_max();
         tokio::select! {
             biased;
             () = self.closed.cancelled(), if self.closing.is_none() && self.last.is_none() => Turn::Close,
             piece = self.bearer.rx.recv(), if !self.gone => Turn::Arrived(piece),
             room = reserve(self.inc.to.as_ref()), if self.inc.pending.is_some() => Turn::Room(room),
+            // Before anything is sent: the rest of a frame and the beginning of the next one share a piece.
+            frame = receive(self.out.from.as_mut()), if takes && self.out.from.is_some() => Turn::Frame(frame),
             room = reserve(Some(&self.bearer.tx)), if speaks => Turn::MaySend(room),
             () = unread(self.inc.to.as_ref()), if self.inc.to.is_some() => Turn::Unread,
-            frame = receive(self.out.from.as_mut()), if takes && self.out.from.is_some() => Turn::Frame(frame),
             Ok(()) = self.own_token.changed() => Turn::Renamed,
             () = sleep_until(deadline) => Turn::Timer,
         }

@@ -17,7 +17,7 @@ use crate::noise::{Keyed, handshake};
 use crate::piece::Piece;
 
 /// One honest end, and one that says what the test wants.
-async fn against() -> (RawLink, Bearer, Keyed) {
+pub(super) async fn against() -> (RawLink, Bearer, Keyed) {
     let (mine, mut theirs) = pair(512);
     let shared = shared(1);
     let (link, keyed) = tokio::join!(

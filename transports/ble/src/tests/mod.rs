@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::large_futures, reason = "tests")]
 
 mod contract;
+mod flow;
 mod hostile;
 mod rig;
 

@@ -138,7 +138,7 @@ fn report(name: &str, rates: &[(f64, f64)]) {
     let best = |of: fn(&(f64, f64)) -> f64| rates.iter().map(of).fold(0.0, f64::max);
     let (bare, framed) = (best(|rates| rates.0), best(|rates| rates.1));
     println!(
-        "bench: ble-{name}-goodput {:.2} (of a bare loop of sends of the same size in the same guest: {:.0} of {:.0} kB/s)",
+        "bench: ble.{name}_vs_bare {:.2} (of a bare loop of sends of the same size in the same guest: {:.0} of {:.0} kB/s)",
         framed / bare,
         framed / 1_000.0,
         bare / 1_000.0
