@@ -100,7 +100,7 @@ demo-ble: setup-demo rig-ble
 
 soak-ble: rig-ble
 	$(CARGO) build --locked --bins
-	$(CARGO) test --locked --test ble -- --ignored --nocapture --exact soak_on_bluez
+	BLE_RIG_OFTEN=1 $(CARGO) test --locked --test ble -- --ignored --nocapture --exact soak_on_bluez
 
 bench-ble: rig-ble
 	$(CARGO) test --locked --release -p pigeon-ble --lib -- --ignored --nocapture --exact tests::rig::bench_on_bluez
