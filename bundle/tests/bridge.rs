@@ -203,7 +203,7 @@ fn altered_and_foreign_verdicts_are_refused() {
     // A later field 3 overrides: refusal turned into another code.
     let recoded = [&verdict(VerdictCode::Policy).sign(&bridge)[..], &[0x18, 0]].concat();
     assert!(matches!(Verdict::parse_verified(&recoded, &bridge.key()), Err(VerdictError::Signature(_))));
-    let unknown = [&bytes[..], &[0x18, 9]].concat();
-    assert_eq!(Verdict::parse_verified(&unknown, &bridge.key()), Err(VerdictError::Code(9)));
+    let unknown = [&bytes[..], &[0x18, 99]].concat();
+    assert_eq!(Verdict::parse_verified(&unknown, &bridge.key()), Err(VerdictError::Code(99)));
     assert_eq!(Verdict::parse_verified(&[0; 257], &bridge.key()), Err(VerdictError::TooLarge(257)));
 }

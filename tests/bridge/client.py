@@ -2,7 +2,7 @@
 """Somebody else's XMPP client (slixmpp), for what our own must not be the only judge of.
 
 client.py ADDRESS CA JID PASSWORD receive N   says "ready", then prints N messages that have a body, one JSON object each
-client.py ADDRESS CA JID PASSWORD archive N   prints N messages from the account's archive (XEP-0313)
+client.py ADDRESS CA JID PASSWORD archive N   prints N messages of others from the account's archive (XEP-0313)
 client.py ADDRESS CA JID PASSWORD answer N    as receive, and answers each with a receipt (XEP-0184) and a marker (XEP-0333)
 client.py ADDRESS - DOMAIN SECRET push        is a push service (XEP-0357): says "ready", then prints each notification
 client.py ADDRESS CA JID PASSWORD raw         says "ready", sends each line of its input as it is, says "sent" when the
@@ -93,8 +93,14 @@ class Client(slixmpp.ClientXMPP):
         await self.plugin["xep_0199"].send_ping(self.boundjid.host, timeout=PATIENCE_S)
 
     async def archive(self, count):
-        async for result in self.plugin["xep_0313"].iterate(rsm={"max": 50}, total=count):
-            say(told(result["mam_result"]["forwarded"]["stanza"]))
+        # The archive also has what the account itself sent, receipts among it.
+        async for result in self.plugin["xep_0313"].iterate(rsm={"max": 50}):
+            message = result["mam_result"]["forwarded"]["stanza"]
+            if message["from"].bare != self.boundjid.bare:
+                say(told(message))
+                count -= 1
+            if count == 0:
+                return
 
     async def raw(self):
         self.send_presence()

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use pigeon_xmpp::ComponentHandle;
 
+/// Until the server is asked a second time whether an account is gone. ejabberd 23.01 was seen to send the question back
+/// while it took leave of the killed bridge's connection, and to end the new one less than half a second later.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// Most accounts whose answers are remembered.
 const ACCOUNTS_MAX: usize = 65_536;
 
@@ -39,6 +42,15 @@ impl Accounts {
             None => {}
         }
         false
+    }
+
+    /// The same, and the server says so twice: a key is forgotten for good.
+    pub async fn is_surely_gone(&self, component: &ComponentHandle, account: &str) -> bool {
+        if !self.is_gone(component, account).await {
+            return false;
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+        self.is_gone(component, account).await
     }
 
     /// Whether the account was there when the server was asked last, and that is not long ago.
