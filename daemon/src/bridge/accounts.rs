@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use pigeon_xmpp::ComponentHandle;
 
-/// Until the server is asked a second time whether an account is gone. ejabberd 23.01 was seen to send the question back
-/// while it took leave of the killed bridge's connection, and to end the new one less than half a second later.
+/// So soon after the start no account is gone before the server has said so again. ejabberd 23.01 was seen to send the
+/// question back while it took leave of the killed bridge's connection, and to end the new one half a second later.
+const SETTLING: Duration = Duration::from_secs(5);
+/// Until the server is asked a second time before a key is forgotten for good.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// Most accounts whose answers are remembered.
 const ACCOUNTS_MAX: usize = 65_536;
@@ -21,6 +23,7 @@ const ACCOUNTS_MAX: usize = 65_536;
 pub struct Accounts {
     /// How long an answer holds.
     good_for: Duration,
+    settled: tokio::time::Instant,
     seen: Mutex<BTreeMap<String, Instant>>,
 }
 
@@ -28,7 +31,7 @@ impl Accounts {
     /// Asks again after `good_for`.
     #[must_use]
     pub fn new(good_for: Duration) -> Self {
-        Self { good_for, seen: Mutex::default() }
+        Self { good_for, settled: tokio::time::Instant::now() + SETTLING, seen: Mutex::default() }
     }
 
     /// Whether the account is gone, as far as the server says. Where it cannot be asked, accounts are there.
@@ -36,7 +39,12 @@ impl Accounts {
         if self.is_known(account, Instant::now()) {
             return false;
         }
-        match component.account_exists(account).await {
+        let mut there = component.account_exists(account).await;
+        if there == Some(false) && tokio::time::Instant::now() < self.settled {
+            tokio::time::sleep_until(self.settled).await;
+            there = component.account_exists(account).await;
+        }
+        match there {
             Some(true) => self.note(account, Instant::now()),
             Some(false) => return true,
             None => {}
