@@ -23,11 +23,12 @@ fn make_sled(path: &Path, mut entries: &[u8]) {
 /// Written by the last program that had schema 1: nine bundles of seed 1001 with takers, tombstones, records, state.
 const SCHEMA_1: &[u8] = include_bytes!("../fixtures/schema-1.entries");
 
-fn check_schema_1(store: &Store) {
+/// What both fixtures hold: bundles of seed 1001 with takers, tombstones and records, and one long state.
+fn check_contents(store: &Store, count: u64, state: usize) {
     let mut mint = Mint::new(1001);
-    assert_eq!(agree(store).len(), 9);
-    for number in 0..9_u64 {
-        let content = [50, 500, 9_000][number as usize % 3];
+    assert_eq!(agree(store).len() as u64, count);
+    for number in 0..count {
+        let content = if number < 9 { [50, 500, 9_000][number as usize % 3] } else { 50 };
         let (bundle, reveal) = mint.bundle(number as usize, number as u32 % 3, content);
         assert_eq!(store.bundle(&bundle.id()).unwrap().as_ref(), Some(&bundle));
         assert_eq!(store.takers(&bundle.id()).unwrap(), [node(number)]);
@@ -35,8 +36,12 @@ fn check_schema_1(store: &Store) {
         let record = store.record(Table::Inbox, &number.to_be_bytes()).unwrap();
         assert_eq!(record, Some(vec![1; content]));
     }
-    assert_eq!(store.state("key 2").unwrap(), Some(vec![7; 32_000 % 9_000]));
-    assert_eq!(store.stats().unwrap().transactions, 9);
+    assert_eq!(store.state("key 2").unwrap(), Some(vec![7; state]));
+    assert_eq!(store.stats().unwrap().transactions, count);
+}
+
+fn check_schema_1(store: &Store) {
+    check_contents(store, 9, 32_000 % 9_000);
 }
 
 #[test]
@@ -86,21 +91,7 @@ fn an_index_of_the_former_form_is_made_anew_without_a_loss() {
     let (store, report) = open(dir.path());
     assert!(report.is_healthy() && report.lost_transactions == 0, "{report}");
     assert_eq!(report.index_rebuilt, Some("it had an earlier form"), "{report}");
-    let check = |store: &Store| {
-        let mut mint = Mint::new(1001);
-        assert_eq!(agree(store).len(), 60);
-        for number in 0..60_u64 {
-            let content = if number < 9 { [50, 500, 9_000][number as usize % 3] } else { 50 };
-            let (bundle, reveal) = mint.bundle(number as usize, number as u32 % 3, content);
-            assert_eq!(store.bundle(&bundle.id()).unwrap().as_ref(), Some(&bundle));
-            assert_eq!(store.takers(&bundle.id()).unwrap(), [node(number)]);
-            assert_eq!(store.tombstone(&reveal.commitment()).unwrap(), Some(reveal));
-            let record = store.record(Table::Inbox, &number.to_be_bytes()).unwrap();
-            assert_eq!(record, Some(vec![1; content]));
-        }
-        assert_eq!(store.state("key 2").unwrap(), Some(vec![7; 300]));
-        assert_eq!(store.stats().unwrap().transactions, 60);
-    };
+    let check = |store: &Store| check_contents(store, 60, 300);
     check(&store);
     store.close().unwrap();
     let (store, report) = open(dir.path());
