@@ -42,25 +42,8 @@ macro_rules! on_both_servers {
     };
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bridge_killed_at_random_points_on_prosody() {
-    crash::a_bridge_killed_at_random_points_loses_nothing_and_repeats_only_what_was_in_doubt(
-        pigeon_harness::Kind::Prosody,
-    )
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "open: until ejabberd has noticed that the killed bridge is gone, it sends the new one's messages back, and the \
-            bridge takes that for an unknown recipient; about every third run"]
-async fn a_bridge_killed_at_random_points_on_ejabberd() {
-    crash::a_bridge_killed_at_random_points_loses_nothing_and_repeats_only_what_was_in_doubt(
-        pigeon_harness::Kind::Ejabberd,
-    )
-    .await;
-}
-
 on_both_servers! {
+    crash: a_bridge_killed_at_random_points_loses_nothing_and_repeats_only_what_was_in_doubt;
     doubt: what_was_in_doubt_at_a_kill_is_sent_at_the_next_start_without_being_asked, after_a_cut_connection_carriers_get_their_verdicts_without_uploading_again;
     fallback: without_the_privilege_messages_go_out_unchecked_where_the_operator_has_said_so,
         without_the_privilege_mail_waits_where_the_operator_has_not_said_so;

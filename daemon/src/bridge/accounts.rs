@@ -10,11 +10,6 @@ use std::time::{Duration, Instant};
 
 use pigeon_xmpp::ComponentHandle;
 
-/// So soon after the start no account is gone before the server has said so again. ejabberd 23.01 was seen to send the
-/// question back while it took leave of the killed bridge's connection, and to end the new one half a second later.
-const SETTLING: Duration = Duration::from_secs(5);
-/// Until the server is asked a second time before a key is forgotten for good.
-const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// Most accounts whose answers are remembered.
 const ACCOUNTS_MAX: usize = 65_536;
 
@@ -23,7 +18,6 @@ const ACCOUNTS_MAX: usize = 65_536;
 pub struct Accounts {
     /// How long an answer holds.
     good_for: Duration,
-    settled: tokio::time::Instant,
     seen: Mutex<BTreeMap<String, Instant>>,
 }
 
@@ -31,7 +25,7 @@ impl Accounts {
     /// Asks again after `good_for`.
     #[must_use]
     pub fn new(good_for: Duration) -> Self {
-        Self { good_for, settled: tokio::time::Instant::now() + SETTLING, seen: Mutex::default() }
+        Self { good_for, seen: Mutex::default() }
     }
 
     /// Whether the account is gone, as far as the server says. Where it cannot be asked, accounts are there.
@@ -39,26 +33,12 @@ impl Accounts {
         if self.is_known(account, Instant::now()) {
             return false;
         }
-        let mut there = component.account_exists(account).await;
-        if there == Some(false) && tokio::time::Instant::now() < self.settled {
-            tokio::time::sleep_until(self.settled).await;
-            there = component.account_exists(account).await;
-        }
-        match there {
+        match component.account_exists(account).await {
             Some(true) => self.note(account, Instant::now()),
             Some(false) => return true,
             None => {}
         }
         false
-    }
-
-    /// The same, and the server says so twice: a key is forgotten for good.
-    pub async fn is_surely_gone(&self, component: &ComponentHandle, account: &str) -> bool {
-        if !self.is_gone(component, account).await {
-            return false;
-        }
-        tokio::time::sleep(ASK_AGAIN).await;
-        self.is_gone(component, account).await
     }
 
     /// Whether the account was there when the server was asked last, and that is not long ago.

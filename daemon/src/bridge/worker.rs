@@ -150,7 +150,7 @@ impl Worker {
             return Ok(None);
         }
         let (desk, record) = (&self.desk, &order.record);
-        if desk.accounts.is_surely_gone(&desk.component, &record.author).await {
+        if desk.accounts.is_gone(&desk.component, &record.author).await {
             requests::forget(desk, &record.author, requests::GONE).await?;
             return Ok(Some(order.refused(VerdictCode::AuthorNotRegistered, requests::GONE, now_s())));
         }

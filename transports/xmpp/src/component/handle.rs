@@ -38,6 +38,10 @@ pub struct ComponentConfig {
     pub unchecked_senders: bool,
     /// For the TCP connection and the handshake, each.
     pub connect_timeout: Duration,
+    /// How long a connection must stand before anything is sent over it. ejabberd 23.01, after the component was killed,
+    /// takes the new connection and still takes leave of the old one: for half a second it sends back what the new one
+    /// sends, as if no account were there, and then ends the new one too.
+    pub settle: Duration,
     /// The first wait after a failure; doubles to `retry_max`.
     pub retry_min: Duration,
     /// The longest wait after a failure.
@@ -60,6 +64,7 @@ impl ComponentConfig {
             host: None,
             unchecked_senders: false,
             connect_timeout: Duration::from_secs(10),
+            settle: Duration::from_secs(1),
             retry_min: Duration::from_secs(1),
             retry_max: Duration::from_secs(30),
             retry_operator: Duration::from_secs(60),

@@ -39,7 +39,7 @@ type Synced = oneshot::Sender<Result<(), SyncError>>;
 
 /// A ping without an answer yet.
 enum Ping {
-    /// The first on a connection: its answer comes after the server's announcements.
+    /// The first on a connection, once that has stood for a while: its answer comes after the server's announcements.
     First,
     /// To see whether the server is there.
     Alive,
@@ -61,6 +61,8 @@ pub(super) struct Driver {
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<ComponentEvent>,
     backlog: VecDeque<ComponentEvent>,
+    /// What came before the connection was relied on.
+    early: Vec<ComponentEvent>,
     /// Counts connections, so that a sync cannot speak for an earlier one.
     connection: u64,
     prefix: u64,
@@ -95,6 +97,7 @@ impl Driver {
             commands,
             events,
             backlog: VecDeque::new(),
+            early: Vec::new(),
             connection: 0,
             prefix: random(),
             next: 0,
@@ -169,10 +172,12 @@ impl Driver {
     }
 
     /// Serves a connection until it ends.
+    ///
+    /// It is relied on when it has stood for [`ComponentConfig::settle`] and has answered then: what goes out before may
+    /// come back although its addressee is there.
     async fn serve(&mut self, mut wire: Stream) -> End {
         self.connection += 1;
-        self.ping(&mut wire, Ping::First);
-        self.try_knocking(&mut wire);
+        let mut settles = Some(Instant::now() + self.config.settle);
         let mut probe =
             Probe::new(self.config.ping_after, self.config.ping_timeout, self.config.ping_timeout);
         loop {
@@ -188,12 +193,18 @@ impl Driver {
                     Err(reason) => return End::Lost(reason),
                 },
                 command = self.commands.recv() => match command {
-                    Some(command) => {
+                    Some(command) if self.online => {
                         self.command(&mut wire, command);
                         false
                     }
-                    // All handles are gone: nobody can answer any more.
-                    None => true,
+                    // Where all handles are gone, nobody can answer any more.
+                    command => refuse(command).is_err(),
+                },
+                () = at(settles) => {
+                    settles = None;
+                    self.ping(&mut wire, Ping::First);
+                    self.try_knocking(&mut wire);
+                    false
                 },
                 sent = deliver(&self.events, &mut self.backlog) => sent.is_err(),
                 () = sleep_until(due) => {
@@ -247,12 +258,23 @@ impl Driver {
     fn stanza(&mut self, wire: &mut Stream, stanza: &Element) {
         match incoming::read(stanza, &self.domain) {
             Incoming::Nothing => {}
-            Incoming::Event(event) => self.backlog.push_back(event),
+            Incoming::Event(event) => self.event(event),
             Incoming::Reply(reply) => wire.push(&reply),
             Incoming::Pong { from, id } if from == self.host => self.pong(&id),
             Incoming::Pong { .. } => {}
             Incoming::Privilege(announcement) => self.privilege(announcement),
             Incoming::Bounce { from, id, condition } => self.bounce(from, id, condition),
+        }
+    }
+
+    /// Whoever answers needs the connection: what comes early waits for it.
+    fn event(&mut self, event: ComponentEvent) {
+        if self.online {
+            self.backlog.push_back(event);
+        } else if self.early.len() < BACKLOG_MAX {
+            self.early.push(event);
+        } else {
+            tracing::debug!("what came early is too much; it will be sent again");
         }
     }
 
@@ -262,6 +284,7 @@ impl Driver {
                 self.online = true;
                 self.said = None;
                 self.say_online();
+                self.backlog.extend(self.early.drain(..));
             }
             Some(Ping::Sync { reply, .. }) => {
                 // Whoever asked may have gone.
@@ -450,7 +473,15 @@ async fn expiry(pings: &HashMap<String, Ping>) {
     }
 }
 
-/// Answers a command while there is no connection.
+/// Never ends without a time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Answers a command while there is no connection that is relied on.
 fn refuse(command: Option<Command>) -> Result<(), End> {
     match command {
         Some(
