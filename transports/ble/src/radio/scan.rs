@@ -9,6 +9,7 @@ use btleplug::platform::{Adapter, Manager, Peripheral, PeripheralId};
 use futures::{Stream, StreamExt as _};
 use pigeon_link::DutyCycle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use uuid::Uuid;
 
 use super::{Trouble, Turns};
 use crate::advert::Advert;
@@ -16,6 +17,8 @@ use crate::bearer::l2cap::At;
 use crate::transport::Shared;
 use crate::{COMPANY, SERVICE};
 
+/// A service that every device has and none advertises (Bluetooth Core, volume 3, part G, section 7).
+const GENERIC_ATTRIBUTE: Uuid = Uuid::from_u128(0x0000_1801_0000_1000_8000_0080_5f9b_34fb);
 /// BlueZ answers within this time, or not at all.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// A refused scan is tried again after this.
@@ -184,7 +187,7 @@ async fn sighting(adapter: &Adapter, id: &PeripheralId) -> Option<(At, Advert, i
     let properties = adapter.peripheral(id).await.ok()?.properties().await.ok()??;
     // BlueZ replays devices that it remembers; those have no signal strength.
     let rssi = properties.rssi?;
-    if !properties.services.contains(&SERVICE) {
+    if !may_be_ours(&properties.services) {
         return None;
     }
     let advert = Advert::decode(properties.manufacturer_data.get(&COMPANY)?)?;
@@ -193,6 +196,14 @@ async fn sighting(adapter: &Adapter, id: &PeripheralId) -> Option<(At, Advert, i
         btleplug::api::AddressType::Random => AddressType::LeRandom,
     };
     Some(((Address(properties.address.into_inner()), address_type), advert, rssi))
+}
+
+/// Whether a device with these services may be one of us. Once BlueZ has been connected to a device, it shows the services
+/// that it found there in place of those that the device advertises, and goes on with that for as long as it remembers the
+/// device. Where it looked while the peer's daemon was about to stop, ours is not among them: what the advertisement
+/// itself says has to do then.
+fn may_be_ours(services: &[Uuid]) -> bool {
+    services.contains(&SERVICE) || services.contains(&GENERIC_ATTRIBUTE)
 }
 
 /// The device with this address, as BlueZ knows it now.
@@ -212,5 +223,25 @@ async fn expire(shared: &Shared) {
         for event in shared.sightings.expire(patience) {
             shared.tell(event).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The long form of an assigned number.
+    fn assigned(number: u128) -> Uuid {
+        Uuid::from_u128(0x0000_0000_0000_1000_8000_0080_5f9b_34fb | number << 96)
+    }
+
+    #[test]
+    fn services_of_an_earlier_connection_hide_nobody() {
+        assert!(may_be_ours(&[SERVICE]));
+        assert!(may_be_ours(&[assigned(0x1800), assigned(0x1801)]), "remembered from before it served ours");
+        assert!(
+            !may_be_ours(&[]) && !may_be_ours(&[assigned(0x180f)]),
+            "no node, and none that was connected"
+        );
     }
 }
