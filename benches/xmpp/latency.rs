@@ -1,4 +1,5 @@
-//! One message after the other: straight from author to recipient, and through a carrier and the bridge, in turns.
+//! One message after the other: straight from author to recipient, through a carrier and the bridge, and through a carrier
+//! and a component that sends the bridge's stanzas but checks and keeps nothing, in turns.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use pigeon_harness::Kind;
 use pigeon_harness::files::temp_dir;
 
+use crate::echo::{Answer, Echo};
 use crate::sample::median;
 use crate::world::{Person, World, bytes_of};
 
@@ -21,6 +23,8 @@ const APPENDED: usize = 4_096;
 pub(crate) struct Latencies {
     pub(crate) direct: Vec<f64>,
     pub(crate) relayed: Vec<f64>,
+    /// The same without a bridge's work: what the server takes for it.
+    pub(crate) bare: Vec<f64>,
     /// An append with its `fdatasync`, on the ledger's disk.
     pub(crate) sync: Vec<f64>,
 }
@@ -35,6 +39,7 @@ pub(crate) async fn measure(kind: Kind, samples: usize) -> Latencies {
     her.register(&elaine.card()).await.unwrap();
     let mut to = world.login("jerry").await;
     let mut carrier = world.login("kramer").await;
+    let bare = Echo::start(&world.server, Answer::AsTheBridge).await;
     let mut found = Latencies::default();
     for turn in 0..WARM_UP + samples {
         let [straight, carried] = [(); 2].map(|()| bytes_of(&elaine.writes(&jerry, &world.card)));
@@ -47,12 +52,18 @@ pub(crate) async fn measure(kind: Kind, samples: usize) -> Latencies {
         carrier.upload(&carried).await;
         to.receive().await;
         let relayed = started.elapsed();
-        // Nothing is under way when the next turn begins.
+        // Nothing is under way when the next part begins.
         carrier.verdict(&world.card).await;
+        let started = Instant::now();
+        carrier.send(&bare.name, &straight).await;
+        to.receive().await;
+        let unchecked = started.elapsed();
+        carrier.answer_of_any_kind().await;
         if turn >= WARM_UP {
             found.sync.push(milliseconds(sync));
             found.direct.push(milliseconds(direct));
             found.relayed.push(milliseconds(relayed));
+            found.bare.push(milliseconds(unchecked));
         }
     }
     found
@@ -66,14 +77,22 @@ impl Latencies {
 
     pub(crate) fn print(&self, kind: Kind) {
         let (server, samples) = (kind.name(), self.direct.len());
-        let [direct, relayed, sync] = [&self.direct, &self.relayed, &self.sync].map(|all| median(all));
+        let [direct, relayed, bare, sync] =
+            [&self.direct, &self.relayed, &self.bare, &self.sync].map(|all| median(all));
         println!("bench: xmpp_{server}_direct_ms {direct:.3} (median of {samples}, from client to client)");
         println!(
             "bench: xmpp_{server}_relayed_ms {relayed:.3} (median of {samples}, client, bridge, client)"
         );
+        println!(
+            "bench: xmpp_{server}_bare_relayed_ms {bare:.3} (median of {samples}, the same through a component that checks and keeps nothing)"
+        );
         println!("bench: xmpp_{server}_fdatasync_ms {sync:.3} (median of {samples}, the ledger's disk)");
         let ratio = relayed / self.asked();
         println!("bench: xmpp_{server}_relayed_ratio {ratio:.2} (relayed against direct and one fdatasync)");
+        let ratio = relayed / (bare + sync);
+        println!(
+            "bench: xmpp_{server}_relayed_vs_bare {ratio:.2} (relayed against that component and one fdatasync)"
+        );
     }
 }
 

@@ -53,7 +53,12 @@ impl World {
     /// The same in a folder that may have a ledger of a bridge already, on a server with room for another component,
     /// `b1` of the bridge's domain.
     pub async fn in_dir(kind: Kind, more: &'static str, dir: TempDir) -> Self {
-        let server = server_with(kind, 2).await;
+        let server = server_of(kind, |spec| {
+            spec.bridges = 2;
+            // Prosody's archive on files costs time in proportion to its size for each message beyond its limit.
+            spec.offline_max = Some(1_000_000);
+        });
+        let server = server.await;
         let address = server.component_addr();
         Self::with(server, address, more, dir).await
     }

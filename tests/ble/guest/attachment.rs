@@ -48,7 +48,7 @@ pub(crate) fn assert_complete(node: &Node, message: &str, bytes: &[u8], dir: &Pa
     let whole =
         |event: &pigeon_harness::Event| event.kind == "attachment_complete" && event.message_id == message;
     node.watch().wait_for(WHOLE, "the whole attachment", whole).unwrap();
-    let saved = dir.join("saved");
+    let saved = dir.join(format!("saved-{message}"));
     node.say(&["attachment", "save", message, saved.to_str().unwrap()]).unwrap();
     assert!(fs::read(saved).unwrap() == bytes, "the attachment is another");
 }

@@ -12,10 +12,12 @@ use crate::support::{messages, until};
 
 /// It travels as one bundle.
 const SIZE: usize = 50_000;
-/// Some hundred packets are BlueZ's own, the others bring two thirds of it.
-const PACKETS: u64 = 300;
-/// Key agreement, mDNS, and the session that finds out what is missing, in bytes.
-const SETUP_BYTES: u64 = 20 << 10;
+/// Some hundred packets are BlueZ's own, the others bring about half of it.
+const PACKETS: u64 = 340;
+/// What a network costs before the first byte of a bundle: mDNS, QUIC with its probes of the path's size, and the session
+/// that finds out what is missing; some 42,000 bytes were seen. With what came by radio again it would be more by
+/// a third of the bundle at least.
+const SETUP_BYTES: u64 = 48 << 10;
 
 /// The guest gets a network: on `dummy0`, which its kernel has made, both nodes' multicast is heard. What one sends to the other goes
 /// through the loopback interface, whose counter says how much.
@@ -48,7 +50,7 @@ fn what_bluetooth_began_a_network_finishes_from_the_same_offset() {
     talk_for(&air, PACKETS, [&elaine, &jerry]);
     let by_radio = Carried::by(&jerry).received;
     assert!(
-        (whole / 2..whole).contains(&by_radio),
+        (whole / 3..whole).contains(&by_radio),
         "{by_radio} of {whole} bytes came by radio: change PACKETS"
     );
     network();

@@ -14,8 +14,8 @@ pub const HANDSHAKES_MAX: usize = 4;
 /// and some are missed.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of a link's stream that are under way, at most: what a link that breaks has sent in vain. A second or so of
-/// radio; an acknowledgement, which costs as much as a piece, comes for each half of it.
-pub const WINDOW_BYTES: usize = 24 << 10;
+/// radio; an acknowledgement, which costs as much as a piece, comes for each quarter of it.
+pub const WINDOW_BYTES: usize = 64 << 10;
 
 /// Which way bytes go once two nodes are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

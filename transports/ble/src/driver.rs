@@ -23,7 +23,7 @@ use crate::quality::Meter;
 use crate::seal::{Seal, data_max};
 
 /// Bytes taken before they are acknowledged, unless the stream pauses.
-const ACK_BYTES: u64 = WINDOW_BYTES as u64 / 2;
+const ACK_BYTES: u64 = WINDOW_BYTES as u64 / 4;
 /// How long taken bytes may wait for more before they are acknowledged.
 const ACK_DELAY: Duration = Duration::from_millis(40);
 /// Pieces of others that a numbered bearer may bring between two of the peer's before the link is given up.

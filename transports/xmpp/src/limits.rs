@@ -55,6 +55,9 @@ pub(crate) const EVENTS_MAX: usize = 64;
 /// Events a session keeps beside the channel before it stops reading from the network.
 pub(crate) const BACKLOG_MAX: usize = 16;
 
+/// Bytes of bundles that a component keeps while it does not rely on its connection yet. What is more comes again.
+pub(crate) const EARLY_BYTES_MAX: usize = 8 << 20;
+
 /// Stanzas that the application has not taken yet before the client stops reading from the network.
 pub(crate) const UNTAKEN_MAX: usize = 128;
 

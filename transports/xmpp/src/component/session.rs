@@ -17,8 +17,8 @@ use crate::backoff::{Backoff, random};
 use crate::client::ConfigError;
 use crate::client::dial::Target;
 use crate::limits::{
-    BACKLOG_MAX, CLOSE_TIMEOUT, DELIVERIES_REMEMBERED, IQ_TIMEOUT, IQS_MAX, OUTPUT_BYTES_MAX,
-    PRIVILEGED_HOSTS_MAX, STANZA_BYTES_MAX,
+    BACKLOG_MAX, CLOSE_TIMEOUT, DELIVERIES_REMEMBERED, EARLY_BYTES_MAX, IQ_TIMEOUT, IQS_MAX,
+    OUTPUT_BYTES_MAX, PRIVILEGED_HOSTS_MAX, STANZA_BYTES_MAX,
 };
 use crate::ns;
 use crate::probe::{Due, Probe};
@@ -28,6 +28,9 @@ use crate::stanza::privilege::Announcement;
 use crate::stanza::tell::{self, Knock};
 use crate::stanza::{bundle, iq, verdict};
 use crate::wire::{Item, WireError, With, print};
+
+/// What a stanza costs in memory beside its bundle, roughly.
+const STANZA_OVERHEAD: usize = 1_024;
 
 /// How a connection or the wait for one ended.
 enum End {
@@ -63,6 +66,7 @@ pub(super) struct Driver {
     backlog: VecDeque<ComponentEvent>,
     /// What came before the connection was relied on.
     early: Vec<ComponentEvent>,
+    early_bytes: usize,
     /// Counts connections, so that a sync cannot speak for an earlier one.
     connection: u64,
     prefix: u64,
@@ -98,6 +102,7 @@ impl Driver {
             events,
             backlog: VecDeque::new(),
             early: Vec::new(),
+            early_bytes: 0,
             connection: 0,
             prefix: random(),
             next: 0,
@@ -271,10 +276,16 @@ impl Driver {
     fn event(&mut self, event: ComponentEvent) {
         if self.online {
             self.backlog.push_back(event);
-        } else if self.early.len() < BACKLOG_MAX {
+            return;
+        }
+        self.early_bytes += match &event {
+            ComponentEvent::Upload { bytes, .. } => STANZA_OVERHEAD + bytes.len(),
+            _ => STANZA_OVERHEAD,
+        };
+        if self.early_bytes <= EARLY_BYTES_MAX {
             self.early.push(event);
         } else {
-            tracing::debug!("what came early is too much; it will be sent again");
+            tracing::info!("what came before the connection was relied on is too much; it comes again");
         }
     }
 
@@ -284,6 +295,7 @@ impl Driver {
                 self.online = true;
                 self.said = None;
                 self.say_online();
+                self.early_bytes = 0;
                 self.backlog.extend(self.early.drain(..));
             }
             Some(Ping::Sync { reply, .. }) => {
