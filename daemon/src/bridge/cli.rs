@@ -85,7 +85,8 @@ fn start(args: &Args) -> Result<(), BridgeError> {
     if let Some(warning) = secret_warning(&config) {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // The server is what is slow: one thread has time to spare, and spares the waking of others for each bundle.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| BridgeError::Task { task: "the runtime", detail: error.to_string() })?;

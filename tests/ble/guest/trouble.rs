@@ -37,7 +37,7 @@ fn exchange(from: &Node, to: &Node, text: &str) {
 
 #[test]
 #[ignore = "runs in the Bluetooth guest"]
-fn a_killed_bluetoothd_pulled_adapters_and_a_blocked_radio_are_survived() {
+fn a_killed_bluetoothd_pulled_adapters_a_blocked_radio_and_a_reset_controller_are_survived() {
     let (dir, air) = (temp_dir("pigeon-ble-").unwrap(), Air::clear().unwrap());
     let [elaine, jerry] = nodes(dir.path(), ["elaine", "jerry"]);
     elaine.give_card_to(&jerry).unwrap();
@@ -69,6 +69,12 @@ fn a_killed_bluetoothd_pulled_adapters_and_a_blocked_radio_are_survived() {
     air.set_blocked(1, false).unwrap();
     wait_state(&jerry, "up again", |state, _| state == "up");
     exchange(&jerry, &elaine, "after the radio was blocked");
+
+    for adapter in [0, 1] {
+        air.reset(adapter).unwrap();
+        exchange(&elaine, &jerry, "after a controller was reset");
+        exchange(&jerry, &elaine, "and the other way");
+    }
     assert_eq!(fs::read_to_string(elaine.daemon().log()).unwrap().matches("panicked").count(), 0);
     assert_eq!(fs::read_to_string(jerry.daemon().log()).unwrap().matches("panicked").count(), 0);
 }

@@ -117,6 +117,21 @@ impl Air {
         fs::write(&soft, if blocked { "1" } else { "0" }).map_err(HarnessError::file("write", &soft))
     }
 
+    /// Resets an adapter's controller behind BlueZ's back: its connections, scan and advertisements are gone.
+    ///
+    /// # Errors
+    /// When `hciconfig` cannot do it.
+    pub fn reset(&self, adapter: u8) -> Result<()> {
+        let done = Command::new("hciconfig").args([&format!("hci{adapter}"), "reset"]).output();
+        match done {
+            Ok(done) if done.status.success() => Ok(()),
+            failed => Err(HarnessError::Output {
+                what: format!("the reset of hci{adapter}"),
+                detail: format!("{failed:?}"),
+            }),
+        }
+    }
+
     /// Kills `bluetoothd`, or starts it again.
     ///
     /// # Errors

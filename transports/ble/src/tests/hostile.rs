@@ -3,9 +3,10 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use pigeon_bundle::BundleId;
 use pigeon_link::contract::step;
-use pigeon_link::{HandshakeError, RawLink, Role, authenticate};
+use pigeon_link::{AUTH_TIMEOUT, HandshakeError, RawLink, Role, authenticate};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
+use tokio::time::timeout;
 
 use super::{at, linked, node, shared};
 use crate::WINDOW_BYTES;
@@ -128,24 +129,28 @@ fn with_noise(inner: Bearer, count: usize) -> Bearer {
     front
 }
 
-/// Whoever sits in the middle agrees on keys with both, and cannot make one signature hold for both bindings.
 #[tokio::test]
 async fn a_man_in_the_middle_is_found_out() {
-    let ((victim_a, mut left), (victim_b, mut right)) = (pair(l2cap::PIECE_MAX), pair(l2cap::PIECE_MAX));
+    in_the_middle(pair(l2cap::PIECE_MAX), pair(l2cap::PIECE_MAX)).await.unwrap();
+}
+
+/// Whoever sits in the middle agrees on keys with both, and cannot make one signature hold for both bindings. Two
+/// bearers, each with the victim's end first. `None`: they do not carry.
+pub(super) async fn in_the_middle(
+    (victim_a, mut left): (Bearer, Bearer),
+    (victim_b, mut right): (Bearer, Bearer),
+) -> Option<()> {
     let (shared_a, shared_b) = (shared(1), shared(2));
-    let middle = async {
-        let (from_a, to_b) = tokio::join!(
+    let agreed = async {
+        tokio::join!(
+            raw_link(&shared_a, victim_a, Role::Dialler, at(2), None),
+            raw_link(&shared_b, victim_b, Role::Listener, at(1), None),
             handshake(&mut left, Role::Listener, Token([8; 4])),
             handshake(&mut right, Role::Dialler, Token([9; 4])),
-        );
-        (from_a.unwrap(), to_b.unwrap())
+        )
     };
-    let (a, b, (mut from_a, mut to_b)) = tokio::join!(
-        raw_link(&shared_a, victim_a, Role::Dialler, at(2), None),
-        raw_link(&shared_b, victim_b, Role::Listener, at(1), None),
-        middle,
-    );
-    let (a, b) = (a.unwrap(), b.unwrap());
+    let (a, b, from_a, to_b) = timeout(2 * AUTH_TIMEOUT, agreed).await.ok()?;
+    let (a, b, mut from_a, mut to_b) = (a.ok()?, b.ok()?, from_a.ok()?, to_b.ok()?);
     assert_ne!(a.meta.binding, b.meta.binding);
     let relay = async {
         loop {
@@ -173,6 +178,7 @@ async fn a_man_in_the_middle_is_found_out() {
     let found = [a.map(|_| ()), b.map(|_| ())];
     assert!(found.iter().any(|outcome| matches!(outcome, Err(HandshakeError::Signature(_)))), "{found:?}");
     assert!(found.iter().all(Result::is_err), "{found:?}");
+    Some(())
 }
 
 /// A reader that stalls in one direction does not hold up the other.

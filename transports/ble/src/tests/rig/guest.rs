@@ -31,10 +31,10 @@ const IDLE: Duration = Duration::from_secs(10);
 const CUT_AFTER: Duration = Duration::from_millis(300);
 
 /// hci0 dials another.
-struct Radio {
+pub(super) struct Radio {
     air: Air,
-    dialler: At,
-    listener: At,
+    pub(super) dialler: At,
+    pub(super) listener: At,
     _session: Session,
     dialling: Adapter,
     adapter: Adapter,
@@ -46,7 +46,7 @@ async fn at(adapter: &Adapter) -> At {
 }
 
 impl Radio {
-    async fn new(listener: &str) -> Self {
+    pub(super) async fn new(listener: &str) -> Self {
         let session = Session::new().await.unwrap();
         let (dialling, adapter) = (session.adapter("hci0").unwrap(), session.adapter(listener).unwrap());
         let shown = Advertisement {
