@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -45,6 +46,8 @@ pub struct Desk {
     pub shards: Option<Shards>,
     /// Figures for the operator.
     pub metrics: Metrics,
+    /// Connections to the server that have ended.
+    pub lost_connections: AtomicU64,
     /// Which accounts are there.
     pub accounts: Accounts,
     /// What has been accepted, and who may speak.

@@ -77,6 +77,7 @@ impl Reader {
             ComponentEvent::Online { privilege_ns } => self.online(privilege_ns.as_deref()),
             ComponentEvent::Offline { reason } => {
                 self.online = false;
+                count(&self.desk.lost_connections);
                 self.desk.metrics.online.store(false, Ordering::Relaxed);
                 self.desk.metrics.privileged.store(false, Ordering::Relaxed);
                 tracing::warn!(%reason, "offline");

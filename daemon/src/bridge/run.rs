@@ -1,5 +1,6 @@
 //! Puts the bridge together, runs it, and takes it apart.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -109,6 +110,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Bridge
         shards: config.shared.as_ref().map(|shared| Shards::new(&shared.dir)),
         addresses: config.shards.clone(),
         metrics: Metrics::default(),
+        lost_connections: AtomicU64::new(0),
         accounts: Accounts::new(Duration::from_secs(config.accounts.check_s)),
         ledger: ledger.clone(),
         flights: Flights::default(),

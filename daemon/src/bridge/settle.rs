@@ -1,6 +1,8 @@
 //! Waits until the server has what was sent, writes the verdicts down, and only then says them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::future::join_all;
 use pigeon_bundle::{Verdict, VerdictCode};
@@ -13,6 +15,8 @@ use super::ledger::LedgerError;
 use super::record::{LedgerKey, Record, State};
 use super::worker::{is_session_of, passing};
 
+/// What the server returned is believed when the connection has stood for so long after it.
+const LEAVE: Duration = Duration::from_secs(1);
 /// Batches that may wait to be settled.
 pub const BATCHES_MAX: usize = 8;
 
@@ -65,11 +69,27 @@ pub async fn run(desk: Arc<Desk>, mut batches: mpsc::Receiver<Batch>) -> Result<
     Ok(())
 }
 
+/// Whether the server returned something and then ended the connection: a server that stops returns what it could have
+/// delivered, ejabberd 23.01 when the recipient's session has ended and its modules have not.
+async fn is_leaving(desk: &Desk, sent: &[Sent]) -> bool {
+    if !sent.iter().any(|sent| desk.flights.returned(&sent.key).is_some()) {
+        return false;
+    }
+    let before = desk.lost_connections.load(Ordering::Relaxed);
+    tokio::time::sleep(LEAVE).await;
+    desk.lost_connections.load(Ordering::Relaxed) != before || !desk.metrics.online.load(Ordering::Relaxed)
+}
+
 /// Writes the verdicts on what the server has taken, and says them.
 async fn settle(desk: &Desk, sent: Vec<Sent>) -> Result<(), LedgerError> {
     let time_s = now_s();
     let mut writes = Vec::with_capacity(sent.len());
+    let doubtful = is_leaving(desk, &sent).await;
     for Sent { key, record, outcome } in sent {
+        if doubtful && desk.flights.returned(&key).is_some() {
+            desk.flights.stall(&key);
+            continue;
+        }
         let code = match (outcome, desk.flights.returned(&key)) {
             (Outcome::Refused(code), _) | (Outcome::Sent, Some(Returned::Refused(code))) => code,
             (Outcome::Sent, Some(Returned::NotAllowed)) => {

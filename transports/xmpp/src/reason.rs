@@ -61,6 +61,13 @@ pub enum OfflineReason {
         /// The server's text.
         detail: String,
     },
+    /// Something is wrong so soon after the server let the component in that it may still take leave of an earlier
+    /// connection.
+    #[error("{what} on a connection that the server has just accepted; another one is tried")]
+    Doubted {
+        /// What is wrong.
+        what: String,
+    },
     /// The server does not know the domain.
     #[error(
         "the server does not serve {domain:?} ({detail}); check the domain, and that the server's configuration names it"

@@ -42,6 +42,9 @@ pub struct ComponentConfig {
     /// takes the new connection and still takes leave of the old one: for half a second it sends back what the new one
     /// sends, as if no account were there, and then ends the new one too.
     pub settle: Duration,
+    /// On a connection younger than this the first message that comes back, and that no privilege is announced, is not
+    /// believed: where the server is slow, its leave of the old connection takes longer, and takes the privilege away.
+    pub young: Duration,
     /// The first wait after a failure; doubles to `retry_max`.
     pub retry_min: Duration,
     /// The longest wait after a failure.
@@ -65,6 +68,7 @@ impl ComponentConfig {
             unchecked_senders: false,
             connect_timeout: Duration::from_secs(10),
             settle: Duration::from_secs(1),
+            young: Duration::from_secs(10),
             retry_min: Duration::from_secs(1),
             retry_max: Duration::from_secs(30),
             retry_operator: Duration::from_secs(60),

@@ -63,6 +63,11 @@ impl Knocking {
         };
     }
 
+    /// Whether this is the id of a message to an account that cannot exist.
+    pub(super) fn is_trial(id: &str) -> bool {
+        [Self::TRIAL_HEADLINE, Self::TRIAL_CHAT].contains(&id)
+    }
+
     /// Ids of the messages to an account that cannot exist.
     pub(super) const TRIAL_HEADLINE: &str = "knock-headline";
     /// The other one.

@@ -67,6 +67,10 @@ pub(super) struct Driver {
     /// What came before the connection was relied on.
     early: Vec<ComponentEvent>,
     early_bytes: usize,
+    /// When the connection was made.
+    since: Instant,
+    /// A young connection was given up because of what it returned.
+    doubted: bool,
     /// Counts connections, so that a sync cannot speak for an earlier one.
     connection: u64,
     prefix: u64,
@@ -103,6 +107,8 @@ impl Driver {
             backlog: VecDeque::new(),
             early: Vec::new(),
             early_bytes: 0,
+            since: Instant::now(),
+            doubted: false,
             connection: 0,
             prefix: random(),
             next: 0,
@@ -142,6 +148,9 @@ impl Driver {
     /// What was known through the connection is not any more.
     fn disconnected(&mut self) {
         self.online = false;
+        if self.since.elapsed() >= self.config.young {
+            self.doubted = false;
+        }
         self.privileges.clear();
         // Whoever asked about an account learns nothing.
         self.knocking = Knocking::default();
@@ -182,7 +191,8 @@ impl Driver {
     /// come back although its addressee is there.
     async fn serve(&mut self, mut wire: Stream) -> End {
         self.connection += 1;
-        let mut settles = Some(Instant::now() + self.config.settle);
+        self.since = Instant::now();
+        let mut settles = Some(self.since + self.config.settle);
         let mut probe =
             Probe::new(self.config.ping_after, self.config.ping_timeout, self.config.ping_timeout);
         loop {
@@ -239,10 +249,7 @@ impl Driver {
 
     fn item(&mut self, wire: &mut Stream, item: Result<Item, WireError>) -> Result<(), OfflineReason> {
         match item.map_err(OfflineReason::broken)? {
-            Item::Element(element) if element.has_ns(ns::COMPONENT) => {
-                self.stanza(wire, &element);
-                Ok(())
-            }
+            Item::Element(element) if element.has_ns(ns::COMPONENT) => self.stanza(wire, &element),
             Item::Element(element) if element.is("error", ns::STREAM) => {
                 Err(OfflineReason::stream_error(&element, &self.domain))
             }
@@ -260,16 +267,17 @@ impl Driver {
         }
     }
 
-    fn stanza(&mut self, wire: &mut Stream, stanza: &Element) {
+    fn stanza(&mut self, wire: &mut Stream, stanza: &Element) -> Result<(), OfflineReason> {
         match incoming::read(stanza, &self.domain) {
             Incoming::Nothing => {}
             Incoming::Event(event) => self.event(event),
             Incoming::Reply(reply) => wire.push(&reply),
-            Incoming::Pong { from, id } if from == self.host => self.pong(&id),
+            Incoming::Pong { from, id } if from == self.host => return self.pong(&id),
             Incoming::Pong { .. } => {}
             Incoming::Privilege(announcement) => self.privilege(announcement),
-            Incoming::Bounce { from, id, condition } => self.bounce(from, id, condition),
+            Incoming::Bounce { from, id, condition } => return self.bounce(from, id, condition),
         }
+        Ok(())
     }
 
     /// Whoever answers needs the connection: what comes early waits for it.
@@ -289,9 +297,12 @@ impl Driver {
         }
     }
 
-    fn pong(&mut self, id: &str) {
+    fn pong(&mut self, id: &str) -> Result<(), OfflineReason> {
         match self.pings.remove(id) {
             Some(Ping::First) => {
+                if self.privileges.is_empty() && !self.config.unchecked_senders {
+                    self.doubt("no privilege was announced")?;
+                }
                 self.online = true;
                 self.said = None;
                 self.say_online();
@@ -306,6 +317,17 @@ impl Driver {
             Some(Ping::Knock(id)) => self.knocking.answered(&id),
             Some(Ping::Alive) | None => {}
         }
+        Ok(())
+    }
+
+    /// The first time that something is wrong soon after the connection was made, the connection is given up: what shows
+    /// on the next one is believed.
+    fn doubt(&mut self, what: &str) -> Result<(), OfflineReason> {
+        if self.doubted || self.since.elapsed() >= self.config.young {
+            return Ok(());
+        }
+        self.doubted = true;
+        Err(OfflineReason::Doubted { what: what.to_owned() })
     }
 
     fn privilege(&mut self, announcement: Announcement) {
@@ -326,13 +348,18 @@ impl Driver {
         self.backlog.push_back(ComponentEvent::Online { privilege_ns });
     }
 
-    fn bounce(&mut self, from: String, id: Option<String>, condition: String) {
+    /// A message came back.
+    fn bounce(&mut self, from: String, id: Option<String>, condition: String) -> Result<(), OfflineReason> {
+        if !id.as_deref().is_some_and(Knocking::is_trial) {
+            self.doubt(&format!("a message came back, {condition}"))?;
+        }
         if id.as_deref().is_some_and(|id| self.knocking.bounced(id)) {
-            return;
+            return Ok(());
         }
         let known = self.delivered.iter().rev().find(|(sent, _)| Some(sent) == id.as_ref());
         let to = known.map_or(from, |(_, recipient)| recipient.clone());
         self.backlog.push_back(ComponentEvent::Bounce { to, id, condition });
+        Ok(())
     }
 
     fn command(&mut self, wire: &mut Stream, command: Command) {

@@ -137,6 +137,33 @@ async fn what_cannot_be_routed_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_message_that_comes_back_on_a_young_connection_is_not_believed() {
+    let Some(server) = prosody(|_| {}) else { return };
+    let mut config = component(&server);
+    config.young = Duration::from_secs(120);
+    let mut bridge = Component::start(config);
+    bridge.online().await;
+    bridge.handle.verdict("nobody@elsewhere.test/x", &[1], None).await.unwrap();
+    let reason = bridge.offline().await;
+    assert!(matches!(reason, OfflineReason::Doubted { .. }), "{reason:?}");
+    bridge.online().await;
+    bridge.handle.verdict("nobody@elsewhere.test/x", &[1], None).await.unwrap();
+    let ComponentEvent::Bounce { to, .. } = bridge.next().await else { panic!("not a bounce") };
+    assert_eq!(to, "nobody@elsewhere.test/x");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_privilege_is_believed_on_the_second_connection() {
+    let Some(server) = prosody(|spec| spec.privilege = false) else { return };
+    let mut config = component(&server);
+    config.young = Duration::from_secs(120);
+    let mut bridge = Component::start(config);
+    let reason = bridge.offline().await;
+    assert!(matches!(reason, OfflineReason::Doubted { .. }), "{reason:?}");
+    assert_eq!(bridge.online().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_secrets_domains_and_twins_are_named() {
     let Some(server) = prosody(|_| {}) else { return };
     let mut wrong = component(&server);

@@ -107,6 +107,8 @@ pub(crate) fn component(server: &Server) -> ComponentConfig {
     config.connect_timeout = PATIENCE;
     config.retry_min = Duration::from_millis(50);
     config.retry_max = Duration::from_millis(500);
+    config.settle = Duration::from_millis(50);
+    config.young = Duration::ZERO;
     config
 }
 
