@@ -28,17 +28,16 @@ impl Accounts {
         Self { good_for, seen: Mutex::default() }
     }
 
-    /// Whether the account is gone, as far as the server says. Where it cannot be asked, accounts are there.
-    pub async fn is_gone(&self, component: &ComponentHandle, account: &str) -> bool {
+    /// Whether the account is gone, as far as the server says; `None` where it cannot be asked.
+    pub async fn is_gone(&self, component: &ComponentHandle, account: &str) -> Option<bool> {
         if self.is_known(account, Instant::now()) {
-            return false;
+            return Some(false);
         }
-        match component.account_exists(account).await {
-            Some(true) => self.note(account, Instant::now()),
-            Some(false) => return true,
-            None => {}
+        let there = component.account_exists(account).await?;
+        if there {
+            self.note(account, Instant::now());
         }
-        false
+        Some(!there)
     }
 
     /// Whether the account was there when the server was asked last, and that is not long ago.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -23,6 +23,10 @@ use super::shards::{Entered, Shards};
 const BUSY_WAIT: Duration = Duration::from_millis(20);
 /// How often. After that it counts as not sent.
 const BUSY_TRIES: u32 = 500;
+
+/// How long, and how often, the connection is waited for that is asked about an account once more.
+const AGAIN_WAIT: Duration = Duration::from_millis(300);
+const AGAIN_TRIES: u32 = 34;
 
 /// The bridge's keys, ledger and connection.
 pub struct Desk {
@@ -93,6 +97,24 @@ impl Desk {
                 Ok(true)
             }
         }
+    }
+
+    /// Whether an account is gone, as far as the server says. Where it cannot be asked, accounts are there; a connection
+    /// that ended over the question is waited for, and the next one asked.
+    pub async fn is_gone(&self, account: &str) -> bool {
+        let before = self.lost_connections.load(Ordering::Relaxed);
+        if let Some(gone) = self.accounts.is_gone(&self.component, account).await {
+            return gone;
+        }
+        for _ in 0..AGAIN_TRIES {
+            tokio::time::sleep(AGAIN_WAIT).await;
+            let is_online = self.metrics.online.load(Ordering::Relaxed);
+            let is_lost = self.lost_connections.load(Ordering::Relaxed) != before;
+            if is_online {
+                return is_lost && self.accounts.is_gone(&self.component, account).await.unwrap_or(false);
+            }
+        }
+        false
     }
 
     /// A judge for this moment.

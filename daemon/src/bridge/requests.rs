@@ -133,7 +133,7 @@ pub async fn sweep(desk: &Desk) -> Result<(), LedgerError> {
         let Some(last) = page.last() else { return Ok(()) };
         after = Some(last.clone());
         for account in &page {
-            if desk.accounts.is_gone(&desk.component, account).await {
+            if desk.is_gone(account).await {
                 forget(desk, account, GONE).await?;
             }
         }

@@ -150,11 +150,11 @@ impl Worker {
             return Ok(None);
         }
         let (desk, record) = (&self.desk, &order.record);
-        if desk.accounts.is_gone(&desk.component, &record.author).await {
+        if desk.is_gone(&record.author).await {
             requests::forget(desk, &record.author, requests::GONE).await?;
             return Ok(Some(order.refused(VerdictCode::AuthorNotRegistered, requests::GONE, now_s())));
         }
-        if desk.accounts.is_gone(&desk.component, &record.recipient).await {
+        if desk.is_gone(&record.recipient).await {
             let reason = "the server has no such account";
             return Ok(Some(order.refused(VerdictCode::RecipientUnknown, reason, now_s())));
         }
