@@ -97,7 +97,8 @@ pub(crate) fn five_cuts(size: usize) {
     let in_vain = giver.sent - taker.received;
     assert!(in_vain <= CUTS * WINDOW_BYTES as u64, "{in_vain} bytes were sent in vain");
     let twice = taker.received.saturating_sub(whole);
-    assert!(twice <= giver.links * TALK_BYTES, "{twice} bytes came beside the bundles");
+    // Frames have heads, and each bundle is offered: a hundredth.
+    assert!(twice <= giver.links * TALK_BYTES + whole / 100, "{twice} bytes came beside the bundles");
 }
 
 #[test]
