@@ -506,10 +506,7 @@ async fn expiry(pings: &HashMap<String, Ping>) {
         Ping::Sync { until, .. } => Some(*until),
         Ping::First | Ping::Alive | Ping::Trial | Ping::Knock(_) => None,
     });
-    match first.min() {
-        Some(until) => sleep_until(until).await,
-        None => std::future::pending().await,
-    }
+    at(first.min()).await;
 }
 
 /// Never ends without a time.
