@@ -1,5 +1,6 @@
 //! From a sighting to a connection, and from a connection to a link.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ async fn connect(
     let mut reason =
         "no way in common: it offers neither an L2CAP channel nor GATT that this node may use".into();
     if let Some(psm) = sighting.advert.psm.filter(|_| bearers.l2cap()) {
-        match l2cap::connect(station.own(), sighting.at, psm).await {
+        match connect_l2cap(shared, station, sighting.at, psm).await {
             Ok(bearer) => return Ok(bearer),
             Err(error) => reason = format!("L2CAP: {error}"),
         }
@@ -100,6 +101,22 @@ async fn connect(
         }
     }
     Err(reason)
+}
+
+/// A channel; where it is refused, once more on a new connection.
+///
+/// Linux names its channels upwards from 0x40. While `bluetoothd` on either side opens its own (EATT) on a new
+/// connection, a name may be taken on one side only; from then on every channel that this side proposes under it is
+/// refused ("source CID already allocated"), for as long as the connection stands.
+async fn connect_l2cap(shared: &Shared, station: &Station, at: At, psm: u8) -> io::Result<Bearer> {
+    match l2cap::connect(station.own(), at, psm).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            tracing::debug!(address = %at.0, psm, "a channel was refused; connecting anew");
+            leave(shared, station, at.0).await;
+            l2cap::connect(station.own(), at, psm).await
+        }
+        connected => connected,
+    }
 }
 
 async fn connect_gatt(

@@ -88,8 +88,8 @@ impl Radio {
     }
 }
 
-/// Dials after which a server that is still busy with its former client counts as broken.
-const ATTEMPTS: usize = 5;
+/// Dials after which a peer that is busy with a former client, or whose channel was mixed up, counts as broken.
+pub(super) const ATTEMPTS: usize = 5;
 
 /// Bytes per second of one direction, from the first send to the last arrival.
 async fn rate(bytes: usize, sent: impl Future<Output = ()>, arrived: impl Future<Output = ()>) -> f64 {
@@ -147,6 +147,31 @@ fn report(name: &str, rates: &[(f64, f64)]) {
 
 const ROUNDS: usize = 5;
 
+/// Ends the connection between two adapters, on which `bluetoothd` may have mixed up its channels with ours (docs/ble.md).
+pub(super) async fn part(own: At, peer: At) {
+    let session = Session::new().await.unwrap();
+    for name in session.adapter_names().await.unwrap() {
+        let adapter = session.adapter(&name).unwrap();
+        if adapter.address().await.unwrap() == own.0 {
+            // Nothing is there to end where the connection failed.
+            let _absent = adapter.device(peer.0).unwrap().disconnect().await;
+        }
+    }
+}
+
+/// Both ends of a channel, which is refused on a connection that is mixed up.
+pub(super) async fn channel(from: At, to: At, listener: &Listener) -> (Bearer, (Bearer, At)) {
+    for _ in 0..ATTEMPTS {
+        let both = async { tokio::try_join!(l2cap::connect(from, to, listener.psm()), listener.accept()) };
+        match step("a channel or a refusal", both).await {
+            Ok(both) => return both,
+            Err(error) => println!("again: {error}"),
+        }
+        part(from, to).await;
+    }
+    panic!("no channel in {ATTEMPTS} attempts");
+}
+
 struct L2capRig {
     radio: Radio,
     listener: Listener,
@@ -160,19 +185,23 @@ impl L2capRig {
     }
 
     async fn connect(&self) -> Pair {
-        let dialled = l2cap::connect(self.radio.dialler, self.radio.listener, self.listener.psm());
-        let accepted = async {
-            let (bearer, from) = self.listener.accept().await.unwrap();
-            assert_eq!(from, self.radio.dialler);
-            bearer
-        };
-        self.radio.pair(async { dialled.await.unwrap() }, accepted).await.unwrap()
+        // A channel of bluetoothd may have got the same number: what is sent on either is lost (docs/ble.md).
+        for _ in 0..ATTEMPTS {
+            let (dialled, accepted) = self.bearers().await;
+            let pair = self.radio.pair(async { dialled }, async { accepted }).await;
+            if let Some(pair) = pair {
+                return pair;
+            }
+            part(self.radio.dialler, self.radio.listener).await;
+        }
+        panic!("no L2CAP link in {ATTEMPTS} attempts");
     }
 
     async fn bearers(&self) -> (Bearer, Bearer) {
-        let dialled = l2cap::connect(self.radio.dialler, self.radio.listener, self.listener.psm());
-        let (dialled, accepted) = tokio::join!(dialled, self.listener.accept());
-        (dialled.unwrap(), accepted.unwrap().0)
+        let (dialled, (accepted, from)) =
+            channel(self.radio.dialler, self.radio.listener, &self.listener).await;
+        assert_eq!(from, self.radio.dialler);
+        (dialled, accepted)
     }
 }
 

@@ -7,24 +7,23 @@ use bluer::l2cap::{FlowControl, Security, SecurityLevel, Socket, SocketAddr, Str
 use pigeon_bundle::NodeSecret;
 use pigeon_harness::ble::Air;
 use pigeon_link::contract::{hello, step};
-use pigeon_link::{Link, PeerAddress, Transport as _, TransportEvent};
+use pigeon_link::{AUTH_TIMEOUT, Link, PeerAddress, Transport as _, TransportEvent};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::guest::Radio;
+use super::guest::{ATTEMPTS, Radio, channel, part};
+use crate::bearer::Bearer;
 use crate::bearer::l2cap::{self, At, Listener};
-use crate::noise::handshake;
+use crate::noise::{Keyed, handshake};
 use crate::piece::Piece;
 use crate::tests::hostile::in_the_middle;
 use crate::tests::node;
 use crate::{BleConfig, BleTransport, HANDSHAKES_MAX, Roles, WINDOW_BYTES};
 use pigeon_link::Role;
 
-/// Channels tried until one carries.
-const ATTEMPTS: usize = 5;
 /// Looked at this often: the transport tells nobody of strangers that it refused.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -96,7 +95,7 @@ impl Node {
 }
 
 /// A bare channel to the victim, for bytes that are no pieces.
-async fn channel(own: At, victim: At, psm: u8) -> io::Result<Stream> {
+async fn bare_channel(own: At, victim: At, psm: u8) -> io::Result<Stream> {
     let socket = Socket::<Stream>::new_stream()?;
     socket.bind(SocketAddr::new(own.0, own.1, 0))?;
     socket.set_security(Security { level: SecurityLevel::Low, key_size: 0 })?;
@@ -110,6 +109,22 @@ async fn channel(own: At, victim: At, psm: u8) -> io::Result<Stream> {
         tokio::time::sleep(POLL).await;
     }
     Ok(stream)
+}
+
+/// A stranger's channel on which keys are agreed. On a connection that is mixed up none is.
+async fn keyed_channel(own: At, victim: At, psm: u8) -> (Bearer, Keyed) {
+    for _ in 0..ATTEMPTS {
+        let agreed = async {
+            let mut bearer = l2cap::connect(own, victim, psm).await.ok()?;
+            let keyed = handshake(&mut bearer, Role::Dialler, crate::advert::Token([9; 4])).await.ok()?;
+            Some((bearer, keyed))
+        };
+        if let Ok(Some(agreed)) = tokio::time::timeout(AUTH_TIMEOUT, agreed).await {
+            return agreed;
+        }
+        part(own, victim).await;
+    }
+    panic!("no keys agreed in {ATTEMPTS} attempts");
 }
 
 /// Waits until the victim hangs up.
@@ -138,18 +153,22 @@ async fn strangers_are_got_rid_of_and_friends_are_served() {
     victim.sees().await;
     let tasks = victim.tasks();
 
+    // What follows needs a connection that carries.
+    drop(keyed_channel(stranger, at, psm).await);
+    victim.is_rid(tasks).await;
+
     println!("garbage");
     for size in [1, 100, 3_000] {
         let mut garbage = vec![0; size];
         rng.fill_bytes(&mut garbage);
-        let mut stream = step("a channel", channel(stranger, at, psm)).await.unwrap();
+        let mut stream = step("a channel", bare_channel(stranger, at, psm)).await.unwrap();
         stream.write_all(&garbage).await.unwrap();
         until_cut_off(stream).await;
     }
     victim.is_rid(tasks).await;
 
     println!("half a piece, then gone");
-    let mut stream = step("a channel", channel(stranger, at, psm)).await.unwrap();
+    let mut stream = step("a channel", bare_channel(stranger, at, psm)).await.unwrap();
     stream.write_all(&[7, 0xfe, 1, 2, 3]).await.unwrap();
     drop(stream);
     victim.is_rid(tasks).await;
@@ -157,7 +176,7 @@ async fn strangers_are_got_rid_of_and_friends_are_served() {
     println!("many that say nothing");
     let mut silent = Vec::new();
     for _ in 0..HANDSHAKES_MAX + 2 {
-        silent.push(step("a channel or a refusal", channel(stranger, at, psm)).await);
+        silent.push(step("a channel or a refusal", bare_channel(stranger, at, psm)).await);
     }
     // Those beyond the limit are refused at once, some before the channel counts as open here.
     for stream in silent.into_iter().flatten() {
@@ -166,8 +185,7 @@ async fn strangers_are_got_rid_of_and_friends_are_served() {
     victim.is_rid(tasks).await;
 
     println!("an endless frame");
-    let mut bearer = l2cap::connect(stranger, at, psm).await.unwrap();
-    let mut keyed = handshake(&mut bearer, Role::Dialler, crate::advert::Token([9; 4])).await.unwrap();
+    let (bearer, mut keyed) = keyed_channel(stranger, at, psm).await;
     let endless = async {
         let mut data = vec![0, 1, 0, 0];
         data.resize(1_000, 7);
@@ -187,8 +205,7 @@ async fn strangers_are_got_rid_of_and_friends_are_served() {
     victim.is_rid(tasks).await;
 
     println!("keys agreed, and then no proof of who it is");
-    let mut bearer = l2cap::connect(stranger, at, psm).await.unwrap();
-    let _keyed = handshake(&mut bearer, Role::Dialler, crate::advert::Token([9; 4])).await.unwrap();
+    let (mut bearer, _keyed) = keyed_channel(stranger, at, psm).await;
     step("the victim hangs up", async { while bearer.rx.recv().await.is_some() {} }).await;
     drop(bearer);
     victim.is_rid(tasks).await;
@@ -206,20 +223,19 @@ async fn strangers_are_got_rid_of_and_friends_are_served() {
 #[ignore = "runs in the Bluetooth guest"]
 async fn a_man_in_the_middle_is_found_out() {
     let (middle, end) = (Radio::new("hci2").await, Radio::new("hci1").await);
-    let channel = async |from: At, to: At| {
+    let ends = async |from: At, to: At| {
         let listener = Listener::bind(to).unwrap();
-        let both = async { tokio::join!(l2cap::connect(from, to, listener.psm()), listener.accept()) };
-        let (dialled, accepted) = step("a channel", both).await;
-        (dialled.unwrap(), accepted.unwrap().0)
+        let (dialled, (accepted, _)) = channel(from, to, &listener).await;
+        (dialled, accepted)
     };
-    // While bluetoothd opens its own channels (EATT) on a new connection, Linux 6.1 may give one of them the number of
-    // another: what is sent there is lost.
     for _ in 0..ATTEMPTS {
-        let left = channel(middle.dialler, middle.listener).await;
-        let (right, victim) = channel(middle.listener, end.listener).await;
+        let left = ends(middle.dialler, middle.listener).await;
+        let (right, victim) = ends(middle.listener, end.listener).await;
         if in_the_middle(left, (victim, right)).await.is_some() {
             return;
         }
+        part(middle.dialler, middle.listener).await;
+        part(middle.listener, end.listener).await;
     }
     panic!("no keys agreed in {ATTEMPTS} attempts");
 }
