@@ -114,19 +114,8 @@ fn a_captive_portal_is_explained_and_passes(kind: Kind) {
     assert_eq!((state()["state"].as_str(), state()["problem"].as_str()), (Some("online"), Some("")));
 }
 
-#[test]
-fn a_prosody_that_restarts_in_the_middle_loses_nothing_and_doubles_nothing() {
-    a_server_that_restarts_in_the_middle_loses_nothing_and_doubles_nothing(Kind::Prosody);
-}
-
-#[test]
-#[ignore = "open: on a busy machine an ejabberd that stops loses some messages that the bridge had accepted; about every \
-            tenth run, cause unknown"]
-fn an_ejabberd_that_restarts_in_the_middle_loses_nothing_and_doubles_nothing() {
-    a_server_that_restarts_in_the_middle_loses_nothing_and_doubles_nothing(Kind::Ejabberd);
-}
-
 pigeon_harness::on_both_servers! {
+    a_server_that_restarts_in_the_middle_loses_nothing_and_doubles_nothing,
     cut_connections_are_resumed_and_nothing_is_lost_or_doubled,
     what_a_full_offline_store_refuses_is_found_in_the_archive,
     a_captive_portal_is_explained_and_passes,

@@ -1,6 +1,7 @@
 //! A server, a bridge, and people with keys.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pigeon_bundle::{
@@ -13,7 +14,7 @@ use pigeon_proto::{Body, Content, Text};
 use tempfile::TempDir;
 
 use crate::gate::Gate;
-use crate::session::Session;
+use crate::session::{PATIENCE, Session};
 
 pub const HOST: &str = "example.org";
 pub const DAY_S: u64 = 86_400;
@@ -122,6 +123,22 @@ impl World {
         let output = command.arg("--config").arg(self.bridge.config_file()).args(args).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(said).unwrap())
+    }
+
+    /// Waits until all that the bridge has sent is settled.
+    pub async fn settled(&self) {
+        self.until("everything is settled", || self.ask(&["status"]).1.contains("in flight   0\n")).await;
+    }
+
+    /// Waits until `holds`.
+    pub async fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        /// The bridge tells nobody.
+        const POLL: Duration = Duration::from_millis(50);
+        let deadline = Instant::now() + PATIENCE;
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// The bridge's whole log.

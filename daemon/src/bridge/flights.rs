@@ -1,5 +1,5 @@
-//! Messages between "in doubt" and their verdict, and who waits for it. One message is sent once at a time, however
-//! many carriers bring it.
+//! Messages between "in doubt" and the moment at which they are settled, and who waits for their verdict. One message is
+//! sent once at a time, however many carriers bring it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ pub const WAITERS_MAX: usize = 64;
 /// Most messages that are remembered after they could not be sent. The ledger has them all; what is forgotten here is
 /// only who waits.
 pub const STALLED_MAX: usize = 8_192;
-/// Most messages remembered after their verdict, to know one that comes back.
+/// Most messages remembered after they were settled, to know one that comes back.
 pub const LANDED_MAX: usize = 4_096;
 
 /// Somebody who uploaded a bundle and wants its verdict.
@@ -49,15 +49,17 @@ pub enum Returned {
 /// Where a returned message was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// Not decided yet: the verdict will say so.
+    /// Not settled yet: that will take it into account.
     Flying,
-    /// Decided already.
+    /// Settled already.
     Landed(LedgerKey),
 }
 
 struct Flight {
     waiters: Vec<Waiter>,
     stalled: bool,
+    /// Its acceptance is durable.
+    accepted: bool,
     returned: Option<Returned>,
     address: Address,
 }
@@ -93,24 +95,37 @@ impl Flights {
             return Claim::Mine;
         }
         let address = Address(order.delivery.message_id_hex.clone(), order.delivery.recipient.clone());
-        let flight =
-            Flight { waiters: waiter.into_iter().collect(), stalled: false, returned: None, address };
+        let flight = Flight {
+            waiters: waiter.into_iter().collect(),
+            stalled: false,
+            accepted: false,
+            returned: None,
+            address,
+        };
         inner.flights.insert(order.key, flight);
         Claim::Mine
     }
 
-    /// Waits for a message if it is on its way: what the ledger shows of it may not be durable yet.
+    /// Waits for the verdict on a message if it is on its way: what the ledger shows of it may not be durable yet.
     pub fn join(&self, key: &LedgerKey, waiter: impl FnOnce() -> Waiter) -> bool {
         match self.lock().flights.get_mut(key) {
-            Some(flight) => {
+            Some(flight) if !flight.accepted => {
                 add(&mut flight.waiters, Some(waiter()));
                 true
             }
-            None => false,
+            _ => false,
         }
     }
 
-    /// It could not be sent, or it is not certain that the server has it. The next [`Flights::claim`] gets it.
+    /// Its acceptance is durable, and it is not settled yet. Who waited for it.
+    pub fn accepted(&self, key: &LedgerKey) -> Vec<Waiter> {
+        let mut inner = self.lock();
+        let Some(flight) = inner.flights.get_mut(key) else { return Vec::new() };
+        flight.accepted = true;
+        std::mem::take(&mut flight.waiters)
+    }
+
+    /// It could not be sent, or it is not certain that the server keeps it. The next [`Flights::claim`] gets it.
     pub fn stall(&self, key: &LedgerKey) {
         let mut inner = self.lock();
         if inner.stalled >= STALLED_MAX {
@@ -123,7 +138,7 @@ impl Flights {
         }
     }
 
-    /// It is over. Who waited, and what the server said in the meantime.
+    /// It is over. Who waited, and what the server has said about it.
     pub fn land(&self, key: &LedgerKey) -> (Vec<Waiter>, Option<Returned>) {
         let mut inner = self.lock();
         let Some(flight) = inner.flights.remove(key) else { return (Vec::new(), None) };
@@ -153,12 +168,38 @@ impl Flights {
         inner.landed.iter().rev().find(|(address, _)| fits(address)).map(|(_, key)| Found::Landed(*key))
     }
 
-    /// Whether a message of this shard is between its delivery and its verdict.
+    /// Accepted messages of which it is not certain that the server keeps them, and which nobody sends.
+    pub fn lost(&self) -> Vec<LedgerKey> {
+        let inner = self.lock();
+        let lost = inner.flights.iter().filter(|(_, flight)| flight.accepted && flight.stalled);
+        lost.map(|(key, _)| *key).collect()
+    }
+
+    /// Takes it on to send one of these.
+    pub fn claim_lost(&self, key: &LedgerKey) -> Claim {
+        let mut inner = self.lock();
+        match inner.flights.get_mut(key) {
+            Some(flight) if flight.accepted && flight.stalled => {
+                flight.stalled = false;
+                flight.returned = None;
+                inner.stalled -= 1;
+                Claim::Mine
+            }
+            _ => Claim::Joined,
+        }
+    }
+
+    /// Whether this bridge has sent a message, or tried, and not settled it.
+    pub fn contains(&self, key: &LedgerKey) -> bool {
+        self.lock().flights.contains_key(key)
+    }
+
+    /// Whether a message of this shard is not settled.
     pub fn has_of_shard(&self, shard: usize) -> bool {
         self.lock().flights.keys().any(|key| key.message().shard() == shard)
     }
 
-    /// Messages between their delivery and their verdict, stalled ones included.
+    /// Messages that are not settled, stalled ones included.
     pub fn len(&self) -> usize {
         self.lock().flights.len()
     }
@@ -237,10 +278,25 @@ mod tests {
         for n in [2, 3, 2] {
             assert_eq!(flights.claim(&order, Some(waiter(n))), Claim::Joined);
         }
-        let (waiters, returned) = flights.land(&order.key);
-        assert!(waiters == [waiter(1), waiter(2), waiter(3)] && returned.is_none());
+        assert!(flights.land(&order.key).0 == [waiter(1), waiter(2), waiter(3)]);
         assert!(!flights.join(&order.key, || waiter(4)));
         assert_eq!(flights.claim(&order, None), Claim::Mine);
+    }
+
+    #[test]
+    fn after_the_acceptance_nobody_waits_and_the_message_is_still_sent_once_at_a_time() {
+        let flights = Flights::default();
+        let order = order(1);
+        flights.claim(&order, Some(waiter(1)));
+        assert!(flights.accepted(&order.key) == [waiter(1)]);
+        assert!(!flights.join(&order.key, || waiter(2)), "the ledger has the answer");
+        assert_eq!(flights.claim(&order, None), Claim::Joined);
+        assert_eq!((flights.lost(), flights.claim_lost(&order.key)), (Vec::new(), Claim::Joined));
+        flights.stall(&order.key);
+        assert_eq!((flights.lost(), flights.claim_lost(&order.key)), (vec![order.key], Claim::Mine));
+        assert_eq!((flights.lost(), flights.claim_lost(&order.key)), (Vec::new(), Claim::Joined));
+        assert!(flights.contains(&order.key));
+        assert!(flights.land(&order.key).0.is_empty());
     }
 
     #[test]

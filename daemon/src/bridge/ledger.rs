@@ -3,7 +3,7 @@
 //! | table | key | value |
 //! | --- | --- | --- |
 //! | `BridgeSeen` | [`LedgerKey`] | [`Record`] |
-//! | `BridgeQueue` | [`LedgerKey`] | the bundle, while it is in doubt |
+//! | `BridgeQueue` | [`LedgerKey`] | the bundle, until the server is certain to keep it or it waits to be picked up |
 //! | `BridgeRegistration` | bare JID | [`Registration`] |
 //! | `Bridge` | `c`, commitment, [`LedgerKey`] | none: messages by commitment |
 //! | `Bridge` | `e`, u64 due, [`LedgerKey`] | none: messages by the time at which they can be forgotten |
@@ -87,7 +87,7 @@ pub trait Books {
     /// [`LedgerError`]; never for a message that is not there.
     fn record(&self, key: &LedgerKey) -> Result<Option<Record>, LedgerError>;
 
-    /// The bundle of a message in doubt.
+    /// The bundle of a message in the queue.
     ///
     /// # Errors
     /// [`LedgerError`]; never for a bundle that is not there.
@@ -198,21 +198,57 @@ impl Ledger {
         ])
     }
 
-    /// Notes a verdict. After an acceptance the bundle waits for its recipient, if that is one who can have it picked
-    /// up; otherwise it is not needed any more.
+    /// Notes an acceptance. The bundle waits for its recipient, if that is one who can have it picked up; otherwise it
+    /// stays in the queue until [`Ledger::settle`].
+    pub fn accept(
+        &self,
+        key: &LedgerKey,
+        record: &Record,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
+        self.note(key, record, false)
+    }
+
+    /// Notes the last word on a message, which leaves the queue.
     pub fn decide(
         &self,
         key: &LedgerKey,
         record: &Record,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
-        let mut ops = vec![
-            put(Table::BridgeSeen, key.0.to_vec(), record.encode()),
-            RecordOp::Delete { table: Table::BridgeQueue, key: key.0.to_vec() },
-        ];
+        self.note(key, record, true)
+    }
+
+    /// The server will not lose these any more, as far as can be known: those that are in the queue leave it.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn settle(&self, keys: &[LedgerKey]) -> Result<(), LedgerError> {
+        let mut ops = Vec::new();
+        for key in keys {
+            if self.queued(key)?.is_some() {
+                ops.push(unqueue(key));
+            }
+        }
+        if ops.is_empty() { Ok(()) } else { self.write(ops).await }
+    }
+
+    fn note(
+        &self,
+        key: &LedgerKey,
+        record: &Record,
+        mut is_over: bool,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
+        let mut ops = vec![put(Table::BridgeSeen, key.0.to_vec(), record.encode())];
         match self.keep_or_release(key, record) {
-            Ok(more) => ops.extend(more),
+            Ok(more) => {
+                // The bundle moves, or its arrival is known.
+                is_over |= !more.is_empty();
+                ops.extend(more);
+            }
             // The verdict does not depend on it.
             Err(error) => tracing::error!(%error, "a message cannot be kept to be picked up"),
+        }
+        if is_over {
+            ops.push(unqueue(key));
         }
         self.write(ops)
     }
@@ -248,11 +284,22 @@ impl Ledger {
         self.write(vec![put(Table::Bridge, nonce_row(terms), Vec::new())])
     }
 
-    /// Messages in doubt, at most `limit` of them with keys after `after`.
+    /// The bundle of a message that may have to be sent again, whether it is accepted or not.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; never for a bundle that is not there.
+    pub fn bundle(&self, key: &LedgerKey) -> Result<Option<Bytes>, LedgerError> {
+        Ok(match self.queued(key)? {
+            None => self.held.bundle(key)?,
+            queued => queued,
+        })
+    }
+
+    /// Messages in the queue, at most `limit` of them with keys after `after`.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub fn in_doubt(
+    pub fn queue(
         &self,
         after: Option<&LedgerKey>,
         limit: usize,
@@ -345,7 +392,7 @@ impl Ledger {
                 ops.extend(self.held.release(&record.recipient, &key)?);
             }
             ops.push(RecordOp::Delete { table: Table::BridgeSeen, key: key.0.to_vec() });
-            ops.push(RecordOp::Delete { table: Table::BridgeQueue, key: key.0.to_vec() });
+            ops.push(unqueue(&key));
             ops.push(delete(row));
             forgotten += 1;
         }
@@ -462,6 +509,10 @@ fn delete(key: Vec<u8>) -> RecordOp {
     RecordOp::Delete { table: Table::Bridge, key }
 }
 
+fn unqueue(key: &LedgerKey) -> RecordOp {
+    RecordOp::Delete { table: Table::BridgeQueue, key: key.0.to_vec() }
+}
+
 fn ledger_key(bytes: &[u8]) -> Result<LedgerKey, RecordError> {
     bytes.try_into().map(LedgerKey).map_err(|_| RecordError("key"))
 }
@@ -511,6 +562,11 @@ mod tests {
             ledger.begin(&key(n), &record(n), &bundle).await.unwrap();
         }
         ledger.decide(&key(2), &decided(2, VerdictCode::Accepted)).await.unwrap();
+        for n in 4..=5 {
+            ledger.begin(&key(n), &record(n), &bundle).await.unwrap();
+            ledger.accept(&key(n), &decided(n, VerdictCode::Accepted)).await.unwrap();
+        }
+        ledger.settle(&[key(5)]).await.unwrap();
         let registration = registered_until(9);
         ledger.register(JID, None, &registration).await.unwrap();
         ledger.close().unwrap();
@@ -520,10 +576,11 @@ mod tests {
         assert_eq!(ledger.record(&key(2)).unwrap(), Some(decided(2, VerdictCode::Accepted)));
         assert_eq!(ledger.record(&key(9)).unwrap(), None);
         assert_eq!(ledger.registration(JID).unwrap(), Some(registration));
-        let doubtful: Vec<_> = ledger.in_doubt(None, 10).unwrap().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(doubtful.len(), 2);
-        assert!(doubtful.contains(&key(1)) && doubtful.contains(&key(3)));
-        assert_eq!(ledger.in_doubt(Some(&doubtful[0]), 10).unwrap(), [(doubtful[1], bundle.clone())]);
+        assert_eq!(ledger.record(&key(4)).unwrap(), Some(decided(4, VerdictCode::Accepted)));
+        let queued: Vec<_> = ledger.queue(None, 10).unwrap().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(queued.len(), 3);
+        assert!([1, 3, 4].iter().all(|n| queued.contains(&key(*n))));
+        assert_eq!(ledger.queue(Some(&queued[1]), 10).unwrap(), [(queued[2], bundle.clone())]);
         assert_eq!(ledger.queued(&key(3)).unwrap(), Some(bundle));
         assert_eq!(ledger.queued(&key(2)).unwrap(), None);
     }
@@ -567,7 +624,7 @@ mod tests {
         assert_eq!(ledger.with_commitment(&old.commitment).unwrap(), []);
         assert_eq!(ledger.revealed(&old.commitment).unwrap(), None);
         assert_eq!(ledger.record(&key(9)).unwrap(), Some(record(9)));
-        assert_eq!(ledger.in_doubt(None, 1_000).unwrap().len(), 1);
+        assert_eq!(ledger.queue(None, 1_000).unwrap().len(), 1);
     }
 
     #[tokio::test]

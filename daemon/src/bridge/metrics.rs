@@ -85,7 +85,7 @@ impl Metrics {
         }
         page.one("registrations_total", "counter", "Keys registered or renewed.", get(&self.registrations));
         let in_flight = u64::try_from(levels.in_flight).unwrap_or(u64::MAX);
-        page.one("in_flight", "gauge", "Messages between delivery and verdict.", in_flight);
+        page.one("in_flight", "gauge", "Messages sent and not settled.", in_flight);
         if let Some(stats) = levels.ledger {
             page.one("ledger_live_bytes", "gauge", "Bytes that count against the quota.", stats.live_bytes);
             page.one("ledger_quota_bytes", "gauge", "The ledger's quota.", stats.quota_bytes);

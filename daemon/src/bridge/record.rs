@@ -53,6 +53,12 @@ pub enum State {
 }
 
 impl State {
+    /// Whether the server has taken it.
+    #[must_use]
+    pub fn is_accepted(self) -> bool {
+        matches!(self, Self::Decided { code, .. } if code.is_accepted())
+    }
+
     /// What it counts as now: a refusal that can pass is tried again after a while.
     #[must_use]
     pub fn after(self, now_s: u64) -> Self {

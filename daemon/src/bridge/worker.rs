@@ -270,11 +270,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Sends what is in doubt and not on its way.
+    /// Sends what is not settled and not on its way.
     async fn recover(&mut self) -> Result<(), LedgerError> {
+        if !self.repeat().await? || self.cancel.is_cancelled() {
+            return Ok(());
+        }
         let mut after = None;
         loop {
-            let page = self.desk.ledger.in_doubt(after.as_ref(), BATCH_MAX)?;
+            let page = self.desk.ledger.queue(after.as_ref(), BATCH_MAX)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(*last);
             let mut orders = Vec::new();
@@ -291,6 +294,25 @@ impl Worker {
                 return Ok(());
             }
         }
+    }
+
+    /// Sends again what was accepted and may be lost. Says whether the server could be reached.
+    async fn repeat(&mut self) -> Result<bool, LedgerError> {
+        for keys in self.desk.flights.lost().chunks(BATCH_MAX) {
+            let mut orders = Vec::new();
+            for key in keys {
+                if self.desk.may_work_on(&key.message()).await? {
+                    orders.extend(passing(doubt::repeat(&self.desk, key).await)?.flatten());
+                }
+            }
+            if !orders.is_empty() {
+                tracing::info!(messages = orders.len(), "sending again what the server may have lost");
+            }
+            if !self.dispatch(orders).await? || self.cancel.is_cancelled() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn prune(&self) -> Result<(), LedgerError> {

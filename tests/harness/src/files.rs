@@ -34,8 +34,15 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// When it cannot be made.
 pub fn temp_dir(prefix: &str) -> Result<tempfile::TempDir> {
-    let dir = tempfile::Builder::new().prefix(prefix).tempdir();
-    dir.map_err(HarnessError::file("create a directory in", &std::env::temp_dir()))
+    temp_dir_in(&std::env::temp_dir(), prefix)
+}
+
+/// [`temp_dir`] elsewhere. With `PIGEON_TEST_KEEP` in the environment it is not removed, for whoever looks for the cause
+/// of a failure.
+pub(crate) fn temp_dir_in(parent: &Path, prefix: &str) -> Result<tempfile::TempDir> {
+    let keep = std::env::var_os("PIGEON_TEST_KEEP").is_some();
+    let dir = tempfile::Builder::new().prefix(prefix).disable_cleanup(keep).tempdir_in(parent);
+    dir.map_err(HarnessError::file("create a directory in", parent))
 }
 
 /// Writes a file that only its owner can read.

@@ -37,7 +37,7 @@ pub use client::{
     register_account, spawn_client,
 };
 pub use component::{
-    ComponentConfig, ComponentEvent, ComponentHandle, IqAnswer, IqToken, SendError, SyncError,
+    ComponentConfig, ComponentEvent, ComponentHandle, IqAnswer, IqToken, SendError, SyncError, Synced,
     spawn_component,
 };
 pub use limits::{

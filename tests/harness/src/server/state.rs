@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::spec::ServerSpec;
 use crate::error::{HarnessError, Result};
+use crate::files::temp_dir_in;
 use crate::place::Place;
 
 /// A file system in memory.
@@ -35,8 +36,7 @@ impl State {
         let memory = Path::new(MEMORY);
         let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let prefix = format!("pigeon-{}-", spec.kind.name());
-        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent);
-        let dir = dir.map_err(HarnessError::file("create", &parent))?;
+        let dir = temp_dir_in(&parent, &prefix)?;
         let path = dir.path().to_path_buf();
         Self { path, _owned: Some(dir) }.with_folders()
     }

@@ -239,6 +239,10 @@ pub enum SendError {
     },
 }
 
+/// The connection over which a [`ComponentHandle::sync`] was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Synced(pub(super) u64);
+
 /// Why it is not certain that the server has what was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SyncError {
@@ -282,7 +286,7 @@ pub(super) enum Command {
     },
     Sync {
         connection: u64,
-        reply: oneshot::Sender<Result<(), SyncError>>,
+        reply: oneshot::Sender<Result<Synced, SyncError>>,
     },
     Notice {
         to: String,
@@ -401,8 +405,20 @@ impl ComponentHandle {
     ///
     /// # Errors
     /// When the connection broke in between: everything sent since the last successful sync must be sent again.
-    pub async fn sync(&self) -> Result<(), SyncError> {
-        let connection = self.unsynced.swap(0, Ordering::AcqRel);
+    pub async fn sync(&self) -> Result<Synced, SyncError> {
+        self.ping(self.unsynced.swap(0, Ordering::AcqRel)).await
+    }
+
+    /// Returns when the server has answered once more on the connection of an earlier sync. What a server that stops had
+    /// taken last may be lost or come back; then the connection ends soon after.
+    ///
+    /// # Errors
+    /// When that connection is gone.
+    pub async fn stands(&self, since: Synced) -> Result<(), SyncError> {
+        self.ping(since.0).await.map(|_same| ())
+    }
+
+    async fn ping(&self, connection: u64) -> Result<Synced, SyncError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Sync { connection, reply }).await.map_err(|_| SyncError::Ended)?;
         answer.await.map_err(|_| SyncError::Ended)?

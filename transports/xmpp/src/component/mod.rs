@@ -7,6 +7,6 @@ mod knocking;
 mod session;
 
 pub use handle::{
-    ComponentConfig, ComponentEvent, ComponentHandle, IqAnswer, IqToken, SendError, SyncError,
+    ComponentConfig, ComponentEvent, ComponentHandle, IqAnswer, IqToken, SendError, SyncError, Synced,
     spawn_component,
 };

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::handle::{
-    Command, ComponentConfig, ComponentEvent, IqAnswer, IqToken, SendError, SyncError, domain,
+    Command, ComponentConfig, ComponentEvent, IqAnswer, IqToken, SendError, SyncError, Synced, domain,
 };
 use super::handshake::{Stream, connect};
 use super::incoming::{self, Incoming};
@@ -38,7 +38,7 @@ enum End {
     Stop,
 }
 
-type Synced = oneshot::Sender<Result<(), SyncError>>;
+type SyncReply = oneshot::Sender<Result<Synced, SyncError>>;
 
 /// A ping without an answer yet.
 enum Ping {
@@ -51,7 +51,7 @@ enum Ping {
     /// After the question about an account, by the id of its message.
     Knock(String),
     /// Somebody waits until the server has come to it.
-    Sync { reply: Synced, until: Instant },
+    Sync { reply: SyncReply, until: Instant },
 }
 
 /// Everything that outlives a connection.
@@ -311,7 +311,7 @@ impl Driver {
             }
             Some(Ping::Sync { reply, .. }) => {
                 // Whoever asked may have gone.
-                let _ = reply.send(Ok(()));
+                let _ = reply.send(Ok(Synced(self.connection)));
             }
             Some(Ping::Trial) => self.knocking.tried(),
             Some(Ping::Knock(id)) => self.knocking.answered(&id),
@@ -463,7 +463,7 @@ impl Driver {
         self.ping(wire, Ping::Knock(id));
     }
 
-    fn sync(&mut self, wire: &mut Stream, connection: u64, reply: Synced) {
+    fn sync(&mut self, wire: &mut Stream, connection: u64, reply: SyncReply) {
         if connection != 0 && connection != self.connection {
             drop(reply.send(Err(SyncError::Lost)));
         } else if self.pings.len() >= IQS_MAX {

@@ -191,6 +191,8 @@ async fn both_sessions_come_back_after_a_restart_of_the_server() {
     let Some(mut server) = prosody(|_| {}) else { return };
     let mut bridge = Component::login(&server).await;
     let mut jerry = Client::login(&server, "jerry").await;
+    let before = bridge.handle.sync().await.unwrap();
+    bridge.handle.stands(before).await.unwrap();
     bridge.handle.deliver(message(1)).await.unwrap();
     let server = tokio::task::spawn_blocking(move || {
         server.kill();
@@ -204,6 +206,7 @@ async fn both_sessions_come_back_after_a_restart_of_the_server() {
     assert_eq!(bridge.online().await.as_deref(), Some("urn:xmpp:privilege:2"));
     jerry.online().await;
     assert_eq!(bridge.handle.sync().await, Err(SyncError::Lost), "nobody knows whether 1 arrived");
+    assert_eq!(bridge.handle.stands(before).await, Err(SyncError::Lost), "another connection");
     bridge.deliver(2).await;
     wait_for(&mut jerry.events, |event| {
         matches!(event, ClientEvent::Bundle { ref bytes, .. } if *bytes == [2]).then_some(())
