@@ -1,8 +1,8 @@
-//! When to ask the peer for a sign of life, and when to give it up. Does no IO.
+//! When to ask the peer for a sign of life, and when to give it up.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::limits::SLOW_LINK_BYTES_PER_S;
 
@@ -18,6 +18,30 @@ pub(crate) struct Probe {
     again: bool,
     /// Silence before this does not count.
     held: Option<Instant>,
+}
+
+/// Watches that what was sent is acknowledged. A server that goes on talking may have stopped reading: Prosody 0.12.3 took
+/// a session up again, and the next thing it did with that client's stanzas was nothing, for a minute and a half.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    patience: Duration,
+    /// The request without an answer, and since when.
+    asked: Option<(u64, Instant)>,
+}
+
+impl Silence {
+    /// An acknowledgement may take `patience`, and what the bytes before it need.
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self { patience, asked: None }
+    }
+
+    /// When to give up on the request that is out, by its number. `in_flight` as for [`Probe::expired`].
+    pub(crate) fn deadline(&mut self, out: Option<u64>, now: Instant, in_flight: usize) -> Option<Instant> {
+        if self.asked.map(|(number, _)| number) != out {
+            self.asked = out.map(|number| (number, now));
+        }
+        self.asked.map(|(_, since)| since + self.patience + in_flight_time(in_flight))
+    }
 }
 
 /// What is due.
@@ -92,6 +116,14 @@ impl Probe {
     }
 }
 
+/// Never ends without a time.
+pub(crate) async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 fn in_flight_time(bytes: usize) -> Duration {
     Duration::from_secs(u64::try_from(bytes).unwrap_or(u64::MAX) / SLOW_LINK_BYTES_PER_S)
 }
@@ -114,6 +146,21 @@ mod tests {
         assert_eq!(probe.expired(start + 90 * S, start, 0), Due::Ask);
         assert_eq!(probe.deadline(start), start + 110 * S);
         assert_eq!(probe.expired(start + 110 * S, start, 0), Due::Dead);
+    }
+
+    #[test]
+    fn each_request_has_its_time_and_what_is_in_flight_more() {
+        let (mut silence, start) = (Silence::new(20 * S), Instant::now());
+        assert_eq!(silence.deadline(None, start, 0), None);
+        assert_eq!(silence.deadline(Some(1), start, 0), Some(start + 20 * S));
+        assert_eq!(silence.deadline(Some(1), start + 9 * S, 10_000), Some(start + 25 * S));
+        assert_eq!(silence.deadline(Some(2), start + 10 * S, 0), Some(start + 30 * S));
+        assert_eq!(silence.deadline(None, start + 11 * S, 0), None);
+        assert_eq!(
+            silence.deadline(Some(2), start + 12 * S, 0),
+            Some(start + 32 * S),
+            "nothing was read for a while"
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::session::{Driver, End, Stop, deliver, expiry, protocol, take};
 use super::sm::{Sm, h};
 use crate::limits::{ARCHIVE_PAGE_MAX, BACKLOG_MAX, CLOSE_TIMEOUT, OUTPUT_BYTES_MAX};
 use crate::ns;
-use crate::probe::{Due, Probe};
+use crate::probe::{Due, Probe, Silence, at};
 use crate::reason::OfflineReason;
 use crate::stanza::{bundle, iq, people};
 use crate::wire::{Item, WireError, el, print};
@@ -25,6 +25,7 @@ impl Driver {
         let local = wire.get_ref().get_ref().0.local_addr().ok();
         let config = &self.account.config;
         let mut probe = Probe::new(config.ping_after, config.ping_timeout, config.poke_timeout);
+        let mut silence = Silence::new(config.ping_timeout);
         loop {
             self.take_all();
             self.acknowledge(&mut wire, false);
@@ -36,6 +37,8 @@ impl Driver {
                 probe.hold(Instant::now());
             }
             let due = probe.deadline(wire.last_read());
+            let requested = self.sm.as_ref().and_then(Sm::requested).filter(|_| reading);
+            let unacknowledged = silence.deadline(requested, Instant::now(), in_flight);
             tokio::select! {
                 item = wire.drive(reading) => if let Err(reason) = self.item(&mut wire, item) {
                     return End::Lost(reason);
@@ -69,12 +72,22 @@ impl Driver {
                         }
                     }
                 },
+                () = at(unacknowledged) => return End::Lost(self.unacknowledged()),
                 () = self.cancel.cancelled() => {
                     self.close(&mut wire).await;
                     return End::Stop(Stop(None));
                 },
             }
         }
+    }
+
+    /// The server does not acknowledge what was sent. It may be out of reach; but if it has never done so on this
+    /// connection, it has taken the session up in a state in which it reads nothing, and a new session is needed.
+    fn unacknowledged(&mut self) -> OfflineReason {
+        if !self.sm.as_ref().is_some_and(Sm::answered) {
+            self.sm = None;
+        }
+        OfflineReason::Timeout { doing: "waiting for it to acknowledge what was sent" }
     }
 
     fn item(&mut self, wire: &mut Stream, item: Result<Item, WireError>) -> Result<(), OfflineReason> {

@@ -16,6 +16,7 @@ use super::sm::{Sm, Ticket};
 use crate::backoff::Backoff;
 use crate::limits::{ATTEMPT_SPACING, STANZA_BYTES_MAX};
 use crate::ns;
+use crate::probe::at;
 use crate::reason::OfflineReason;
 use crate::stanza::archive::Archived;
 use crate::stanza::carbons;
@@ -286,10 +287,7 @@ pub(super) async fn deliver(
 }
 
 pub(super) async fn expiry(iqs: &Iqs) {
-    match iqs.deadline() {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
+    at(iqs.deadline()).await;
 }
 
 pub(super) fn protocol(detail: &str) -> OfflineReason {

@@ -29,6 +29,10 @@ pub(super) struct Sm {
     /// How many of ours the server has acknowledged.
     acked: u32,
     request_pending: bool,
+    /// Requests so far.
+    requests: u64,
+    /// The server has acknowledged something on this connection.
+    answered: bool,
     /// How many of the server's the application has taken, without a gap.
     taken: u64,
     /// What was received after those: taken or not.
@@ -60,6 +64,8 @@ impl Sm {
             unacked_bytes: 0,
             acked: 0,
             request_pending: false,
+            requests: 0,
+            answered: false,
             taken: 0,
             after: VecDeque::new(),
             last: 0,
@@ -83,6 +89,7 @@ impl Sm {
     /// After `<resumed/>`: what to send again, in order.
     pub(super) fn resumed(&mut self, h: u32) -> Result<impl Iterator<Item = &str>, WrongCount> {
         self.acknowledged(h)?;
+        self.answered = false;
         Ok(self.unacked.iter().map(String::as_str))
     }
 
@@ -103,12 +110,25 @@ impl Sm {
     pub(super) fn should_request(&mut self) -> bool {
         let should = self.enabled && !self.unacked.is_empty() && !self.request_pending;
         self.request_pending |= should;
+        self.requests += u64::from(should);
         should
+    }
+
+    /// The number of the request that waits for its acknowledgement.
+    pub(super) fn requested(&self) -> Option<u64> {
+        self.request_pending.then_some(self.requests)
+    }
+
+    /// Whether the server has acknowledged anything on this connection. One that took the session up again and does not
+    /// will not do so on the next connection either.
+    pub(super) fn answered(&self) -> bool {
+        self.answered
     }
 
     /// The server has `h` of ours.
     pub(super) fn acknowledged(&mut self, h: u32) -> Result<(), WrongCount> {
         self.request_pending = false;
+        self.answered = true;
         let new = h.wrapping_sub(self.acked);
         let sent = u32::try_from(self.unacked.len()).unwrap_or(u32::MAX);
         if new > sent {
@@ -201,6 +221,24 @@ mod tests {
         assert_eq!(sm.ack(false), None, "told already");
         sm.taken(tickets[0]);
         assert_eq!(h_of(sm.ack(true)), Some(3), "twice is once");
+    }
+
+    #[test]
+    fn each_connection_must_have_an_answer_of_its_own() {
+        let mut sm = session(1);
+        assert!(!sm.should_request() && sm.requested().is_none());
+        sm.sent("1".to_owned());
+        assert!(sm.should_request() && !sm.should_request());
+        assert_eq!((sm.requested(), sm.answered()), (Some(1), false));
+        sm.acknowledged(1).unwrap();
+        assert_eq!((sm.requested(), sm.answered()), (None, true));
+        sm.sent("2".to_owned());
+        assert!(sm.should_request());
+        assert_eq!(sm.requested(), Some(2));
+        sm.resume().unwrap();
+        assert_eq!(sm.resumed(1).unwrap().count(), 1);
+        assert!(!sm.answered() && sm.should_request());
+        assert_eq!(sm.requested(), Some(3));
     }
 
     #[test]

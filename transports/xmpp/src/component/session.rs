@@ -21,7 +21,7 @@ use crate::limits::{
     OUTPUT_BYTES_MAX, PRIVILEGED_HOSTS_MAX, STANZA_BYTES_MAX,
 };
 use crate::ns;
-use crate::probe::{Due, Probe};
+use crate::probe::{Due, Probe, at};
 use crate::reason::OfflineReason;
 use crate::stanza::delivery::{self, Delivery};
 use crate::stanza::privilege::Announcement;
@@ -507,14 +507,6 @@ async fn expiry(pings: &HashMap<String, Ping>) {
         Ping::First | Ping::Alive | Ping::Trial | Ping::Knock(_) => None,
     });
     at(first.min()).await;
-}
-
-/// Never ends without a time.
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Answers a command while there is no connection that is relied on.

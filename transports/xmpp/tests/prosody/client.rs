@@ -307,6 +307,34 @@ async fn silence_ends_a_dead_connection_without_a_poke_and_a_live_one_lasts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_talks_and_does_not_read_is_noticed() {
+    let Some(server) = prosody(|_| {}) else { return };
+    let mut bridge = Component::login(&server).await;
+    let proxy = Proxy::to(server.c2s_addr()).await;
+    let mut config = account(&server, "jerry");
+    config.server = Some(proxy.addr.to_string());
+    config.ping_timeout = Duration::from_secs(3);
+    let mut client = Client::start(config);
+    client.online().await;
+    settle(&client, &mut bridge).await;
+    proxy.set(Path::Deaf);
+    client.handle.upload(Bytes::from_static(b"up"), "u".to_owned()).await.unwrap();
+    // The server is heard: only the missing acknowledgement says it.
+    bridge.deliver(1).await;
+    assert_eq!(client.bundle().await.0, "elaine@example.org");
+    let reason = client.offline().await;
+    assert!(
+        matches!(reason, OfflineReason::Timeout { doing } if doing.contains("acknowledge")),
+        "{reason:?}"
+    );
+    proxy.set(Path::Open);
+    client.handle.poke();
+    assert!(client.online().await, "not resumed");
+    let upload = bridge.next().await;
+    assert!(matches!(&upload, ComponentEvent::Upload { bytes, .. } if bytes == b"up"), "{upload:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_sessions_of_one_resource_do_not_fight() {
     let Some(server) = prosody(|_| {}) else { return };
     let mut first = Client::login(&server, "jerry").await;

@@ -18,6 +18,8 @@ pub(crate) enum Path {
     Cut,
     /// What is sent vanishes, and nobody is told.
     Hole,
+    /// What the client sends vanishes; the server is heard.
+    Deaf,
 }
 
 /// Forwards connections to a server.
@@ -78,8 +80,8 @@ async fn serve(
         let (client_read, client_write) = client.into_split();
         let (server_read, server_write) = server.into_split();
         tokio::select! {
-            () = copy(client_read, server_write, path.clone(), &count) => {}
-            () = copy(server_read, client_write, path.clone(), &count) => {}
+            () = copy(client_read, server_write, path.clone(), &[Path::Hole, Path::Deaf], &count) => {}
+            () = copy(server_read, client_write, path.clone(), &[Path::Hole], &count) => {}
         }
     };
     tokio::select! {
@@ -93,6 +95,7 @@ async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     path: watch::Receiver<Path>,
+    holes: &[Path],
     count: &watch::Sender<usize>,
 ) {
     let mut buffer = vec![0; 16_384];
@@ -105,7 +108,7 @@ async fn copy(
             }
             return;
         };
-        lost |= *path.borrow() == Path::Hole;
+        lost |= holes.contains(&*path.borrow());
         if !lost && to.write_all(&buffer[..n]).await.is_err() {
             return;
         }
