@@ -81,6 +81,20 @@ fn what_a_full_offline_store_refuses_is_found_in_the_archive(kind: Kind) {
     all_arrived(&scene, &written);
 }
 
+/// A server that has lost an account's mail, and the account with it.
+fn what_the_server_has_lost_is_fetched_from_the_bridge(kind: Kind) {
+    let scene = Scene::new(kind);
+    scene.exchange_cards();
+    scene.jerry.say(&["account", "logout", JERRY]).unwrap();
+    let written = write(&scene, 0..5);
+    let gone = || messages(&scene.elaine, "outbox").iter().all(|message| message["state"] != "waiting");
+    until(&scene.elaine, "the bridge's answers", gone);
+    scene.server.remove_account("jerry").unwrap();
+    scene.server.add_account("jerry", "pw-jerry").unwrap();
+    scene.jerry.say(&["account", "login", JERRY]).unwrap();
+    all_arrived(&scene, &written);
+}
+
 fn a_captive_portal_is_explained_and_passes(kind: Kind) {
     let real = server(kind, |_| {});
     // Whoever is in between has a certificate for the same name, by another authority.
@@ -118,5 +132,6 @@ pigeon_harness::on_both_servers! {
     a_server_that_restarts_in_the_middle_loses_nothing_and_doubles_nothing,
     cut_connections_are_resumed_and_nothing_is_lost_or_doubled,
     what_a_full_offline_store_refuses_is_found_in_the_archive,
+    what_the_server_has_lost_is_fetched_from_the_bridge,
     a_captive_portal_is_explained_and_passes,
 }

@@ -33,6 +33,8 @@ pub(super) enum Answer {
     Card { jid: String, bytes: Option<Vec<u8>> },
     /// What came of a neighbour's token.
     PickedUp { token: TokenKey, result: Result<PickedUp, IqError> },
+    /// What came of asking for what waits for this account itself.
+    PickedUpOwn(Result<PickedUp, IqError>),
     /// The bridge has taken these, or has not.
     Revealed { reveals: Vec<Reveal>, taken: bool },
 }
@@ -67,6 +69,11 @@ impl Introducer {
     /// Hands in a neighbour's token.
     pub(super) async fn pick_up(self, token: TokenKey, request: Vec<u8>) -> Answer {
         Answer::PickedUp { token, result: self.client.pick_up(&request).await }
+    }
+
+    /// Fetches what waits for this account itself.
+    pub(super) async fn pick_up_own(self, request: Vec<u8>) -> Answer {
+        Answer::PickedUpOwn(self.client.pick_up(&request).await)
     }
 
     async fn try_introduce(&self) -> Result<(), String> {

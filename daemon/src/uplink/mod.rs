@@ -45,6 +45,8 @@ const KEEP_RETRY: Duration = Duration::from_secs(5);
 /// A question that the bridge did not answer is asked again after this, then after twice as long, and so on.
 const QUESTION_WAIT: Duration = Duration::from_secs(5);
 const QUESTION_WAIT_MAX: Duration = Duration::from_secs(300);
+/// How long after the archive has been read the bridge is asked for what was not in it: by then it has heard of what was.
+const OWN_WAIT: Duration = Duration::from_secs(10);
 /// Requests for presence that are remembered.
 const REQUESTS_MAX: usize = 256;
 /// The registration is renewed this often while the session lasts; the bridge keeps it for months.
@@ -193,6 +195,8 @@ struct Driver {
     /// Neighbours' tokens, and when to hand them in.
     tokens: Tokens,
     fetching: Question,
+    /// When to ask the bridge for what the account's server may have lost.
+    fetching_own: Question,
     /// Tokens handed in and not answered yet.
     handed_in: BTreeSet<TokenKey>,
     asked: JoinSet<Answer>,
@@ -250,6 +254,7 @@ impl Uplink {
             catching_up: quiet(),
             tokens,
             fetching: quiet(),
+            fetching_own: quiet(),
             handed_in: BTreeSet::new(),
             asked: JoinSet::new(),
             cancel,
@@ -282,7 +287,9 @@ impl Driver {
         let mut card_changes = self.uplink.mailbox.card_changes();
         let cancel = self.cancel.clone();
         loop {
-            let questions = [self.introduction.at, self.telling.at, self.fetching.at, self.catching_up.at];
+            let questions =
+                [&self.introduction, &self.telling, &self.fetching, &self.fetching_own, &self.catching_up];
+            let questions = questions.map(|question| question.at);
             let wake = self.pending.values().map(|p| p.again_at).chain(questions.into_iter().flatten()).min();
             tokio::select! {
                 () = cancel.cancelled() => break,
@@ -331,6 +338,10 @@ impl Driver {
             self.fetching.at = None;
             self.hand_in_tokens().await;
         }
+        if self.fetching_own.is_due() {
+            self.fetching_own.at = None;
+            self.fetch_own();
+        }
         self.upload_again().await;
     }
 
@@ -355,6 +366,7 @@ impl Driver {
             Answer::Page(page) => self.page(page).await,
             Answer::Card { jid, bytes } => self.found_card(&jid, bytes).await,
             Answer::PickedUp { token, result } => self.picked_up(token, result).await,
+            Answer::PickedUpOwn(result) => self.picked_up_own(result),
             Answer::Revealed { reveals, taken: false } => {
                 self.owed.extend(reveals);
                 self.telling.ask_later();
@@ -371,6 +383,7 @@ impl Driver {
                     self.catching_up.ask_now();
                 } else {
                     tracing::debug!(condition, "the account has no archive to catch up from");
+                    self.caught_up();
                 }
                 return;
             }
@@ -388,7 +401,7 @@ impl Driver {
         }
         match self.archive.taken(last, complete).await {
             Ok(true) => self.catching_up.ask_now(),
-            Ok(false) => {}
+            Ok(false) => self.caught_up(),
             Err(error) => note_place(Err(error)),
         }
     }
@@ -471,6 +484,46 @@ impl Driver {
         }
     }
 
+    /// All that the account's server has of what came in the meantime is here. The bridge keeps what it has delivered until
+    /// it knows that it has arrived: when it has had time to hear of the rest, what it still has is what the server has
+    /// lost.
+    fn caught_up(&mut self) {
+        self.fetching_own = Question { wait: QUESTION_WAIT, at: Some(Instant::now() + OWN_WAIT) };
+    }
+
+    fn fetch_own(&mut self) {
+        if self.bridge == Bridge::Unknown {
+            return self.fetching_own.ask_later();
+        }
+        // Without a clock there is no token, and neighbours give none either.
+        if let Some(request) = self.uplink.mailbox.own_request(&self.uplink.account) {
+            self.asked.spawn(self.introducer.clone().pick_up_own(request));
+        }
+    }
+
+    fn picked_up_own(&mut self, result: Result<PickedUp, IqError>) {
+        match result {
+            Ok(PickedUp { bundles: 0, left: 0, .. }) => {}
+            Ok(PickedUp { bundles, left, .. }) => {
+                tracing::info!(
+                    bundles,
+                    left,
+                    "fetched from the bridge what the account's server did not have"
+                );
+                if left > 0 && bundles > 0 {
+                    self.fetching_own.ask_later();
+                }
+            }
+            Err(IqError::Refused { condition, .. }) if is_final(&condition) => {
+                tracing::debug!(condition, "the bridge hands out nothing");
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the bridge is asked again later for what the server may have lost");
+                self.fetching_own.ask_later();
+            }
+        }
+    }
+
     /// A neighbour's mail, or anything that the bridge pretends to be such: the core checks it like a neighbour's.
     async fn fetched(&self, bytes: Vec<u8>) {
         match Bundle::parse(bytes.into()) {
@@ -498,6 +551,7 @@ impl Driver {
         self.introduction.at = None;
         self.telling.at = None;
         self.fetching.at = None;
+        self.fetching_own.at = None;
         self.handed_in.clear();
         self.owed.clear();
         let detail = reason.to_string();
