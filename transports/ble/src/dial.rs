@@ -28,6 +28,8 @@ const KIND: TransportKind = TransportKind::Ble;
 /// How long the side with the lower token waits for the other's connection before it dials after all. Connecting
 /// takes up to 3 s with BlueZ's own advertising interval, and two that dial each other at once both fail.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a first channel may take, connecting included. What is left of [`CONNECT_TIMEOUT`] is for a second.
+const CHANNEL_TIMEOUT: Duration = Duration::from_secs(7);
 /// What is left to do on a connection that failed must not take for ever.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -103,19 +105,20 @@ async fn connect(
     Err(reason)
 }
 
-/// A channel; where it is refused, once more on a new connection.
+/// A channel; where it is refused or nobody answers, once more on a new connection.
 ///
 /// Linux names its channels upwards from 0x40. While `bluetoothd` on either side opens its own (EATT) on a new
 /// connection, a name may be taken on one side only; from then on every channel that this side proposes under it is
-/// refused ("source CID already allocated"), for as long as the connection stands.
+/// refused ("source CID already allocated"), for as long as the connection stands. Or the answer goes astray.
 async fn connect_l2cap(shared: &Shared, station: &Station, at: At, psm: u8) -> io::Result<Bearer> {
-    match l2cap::connect(station.own(), at, psm).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            tracing::debug!(address = %at.0, psm, "a channel was refused; connecting anew");
+    match timeout(CHANNEL_TIMEOUT, l2cap::connect(station.own(), at, psm)).await {
+        Ok(Err(error)) if error.kind() != io::ErrorKind::ConnectionRefused => Err(error),
+        Ok(Ok(bearer)) => Ok(bearer),
+        _ => {
+            tracing::debug!(address = %at.0, psm, "no channel on this connection; connecting anew");
             leave(shared, station, at.0).await;
             l2cap::connect(station.own(), at, psm).await
         }
-        connected => connected,
     }
 }
 

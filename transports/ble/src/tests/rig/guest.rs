@@ -159,13 +159,15 @@ pub(super) async fn part(own: At, peer: At) {
     }
 }
 
-/// Both ends of a channel, which is refused on a connection that is mixed up.
+/// Both ends of a channel, which is refused or not answered on a connection that is mixed up.
 pub(super) async fn channel(from: At, to: At, listener: &Listener) -> (Bearer, (Bearer, At)) {
+    const UNANSWERED: Duration = Duration::from_secs(10);
     for _ in 0..ATTEMPTS {
         let both = async { tokio::try_join!(l2cap::connect(from, to, listener.psm()), listener.accept()) };
-        match step("a channel or a refusal", both).await {
-            Ok(both) => return both,
-            Err(error) => println!("again: {error}"),
+        match tokio::time::timeout(UNANSWERED, both).await {
+            Ok(Ok(both)) => return both,
+            Ok(Err(error)) => println!("again: {error}"),
+            Err(_) => println!("again: no channel within {UNANSWERED:?}"),
         }
         part(from, to).await;
     }
