@@ -1,12 +1,13 @@
 //! What an operator does: stop, start, restart the server, check a config.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pigeon_bundle::VerdictCode;
 use pigeon_harness::Kind;
 use pigeon_harness::files::{binary, temp_dir};
 
+use crate::session::PATIENCE;
 use crate::world::{Person, World, bytes_of};
 
 pub async fn sigterm_stops_it_cleanly_and_the_next_start_goes_on(kind: Kind) {
@@ -19,9 +20,11 @@ pub async fn sigterm_stops_it_cleanly_and_the_next_start_goes_on(kind: Kind) {
     assert_eq!(her.brings(&bytes_of(&first), &world.card).await, VerdictCode::Accepted);
     let status = world.bridge.terminate(Duration::from_secs(20)).unwrap();
     assert!(status.success(), "{status}");
-    // Without a bridge the server says so at once.
-    her.upload(&bytes_of(&first)).await;
+    // Without a bridge the server says so, unless it was just taking leave of it: then the upload is lost.
+    let deadline = Instant::now() + PATIENCE;
     while her.refusals() == 0 {
+        assert!(Instant::now() < deadline, "no upload came back");
+        her.upload(&bytes_of(&first)).await;
         her.gather(&world.card, Duration::from_secs(1)).await;
     }
     world.restart_bridge();

@@ -100,7 +100,11 @@ pub async fn reopen(desk: &Desk, key: &LedgerKey, bytes: Bytes) -> Result<Option
     };
     let time_s = now_s();
     let record = Record { state: State::Decided { code, time_s }, ..record };
-    desk.ledger.decide(key, &record).await?;
+    if let Err(error) = desk.ledger.decide(key, &record).await {
+        // Later, by whoever comes to it.
+        desk.flights.stall(key);
+        return Err(error);
+    }
     let reason = if code.is_accepted() { "has arrived" } else { "was in doubt and cannot be sent any more" };
     desk.audit(&record.bundle, &key.message(), code, reason);
     let verdict = Verdict { bundle: record.bundle, message: key.message(), code, time_s };

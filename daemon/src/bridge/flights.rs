@@ -117,24 +117,27 @@ impl Flights {
         }
     }
 
-    /// Its acceptance is durable, and it is not settled yet. Who waited for it.
-    pub fn accepted(&self, key: &LedgerKey) -> Vec<Waiter> {
+    /// Its acceptance is durable, and it is not settled yet. Who waited for it, and whether this is the first time.
+    pub fn accepted(&self, key: &LedgerKey) -> (Vec<Waiter>, bool) {
         let mut inner = self.lock();
-        let Some(flight) = inner.flights.get_mut(key) else { return Vec::new() };
-        flight.accepted = true;
-        std::mem::take(&mut flight.waiters)
+        let Some(flight) = inner.flights.get_mut(key) else { return (Vec::new(), true) };
+        let is_first = !std::mem::replace(&mut flight.accepted, true);
+        (std::mem::take(&mut flight.waiters), is_first)
     }
 
     /// It could not be sent, or it is not certain that the server keeps it. The next [`Flights::claim`] gets it.
     pub fn stall(&self, key: &LedgerKey) {
         let mut inner = self.lock();
-        if inner.stalled >= STALLED_MAX {
-            inner.flights.remove(key);
-        } else if let Some(flight) = inner.flights.get_mut(key)
-            && !flight.stalled
-        {
-            flight.stalled = true;
-            inner.stalled += 1;
+        let is_full = inner.stalled >= STALLED_MAX;
+        match inner.flights.get_mut(key) {
+            Some(flight) if flight.stalled => {}
+            // An accepted one is remembered in any case: only a second's worth of them can be.
+            Some(flight) if flight.accepted || !is_full => {
+                flight.stalled = true;
+                inner.stalled += 1;
+            }
+            Some(_) => drop(inner.flights.remove(key)),
+            None => {}
         }
     }
 
@@ -288,7 +291,8 @@ mod tests {
         let flights = Flights::default();
         let order = order(1);
         flights.claim(&order, Some(waiter(1)));
-        assert!(flights.accepted(&order.key) == [waiter(1)]);
+        assert!(flights.accepted(&order.key) == (vec![waiter(1)], true));
+        assert!(flights.accepted(&order.key) == (Vec::new(), false));
         assert!(!flights.join(&order.key, || waiter(2)), "the ledger has the answer");
         assert_eq!(flights.claim(&order, None), Claim::Joined);
         assert_eq!((flights.lost(), flights.claim_lost(&order.key)), (Vec::new(), Claim::Joined));

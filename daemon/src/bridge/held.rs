@@ -134,6 +134,18 @@ impl Held {
         ])
     }
 
+    /// The writes that let all of a recipient's bundles go.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub(super) fn release_all(&self, recipient: &str) -> Result<Vec<RecordOp>, LedgerError> {
+        let mut ops = Vec::new();
+        for waiting in self.waiting(recipient)? {
+            ops.extend(self.release(recipient, &waiting.key)?);
+        }
+        Ok(ops)
+    }
+
     /// Counts what another instance has kept and let go, before it is written here too.
     ///
     /// # Errors
@@ -348,6 +360,10 @@ mod tests {
         assert!(!bench.keep(NEWMAN, 5, 1_001).await, "too many bytes for one");
         assert!(bench.keep(NEWMAN, 6, 1_000).await);
         assert!(!bench.keep("george@example.org", 7, 300).await, "too many bytes for all");
+        let ops = bench.held.release_all(NEWMAN).unwrap();
+        bench.store.commit(Transaction::of_records(ops)).await.unwrap();
+        assert_eq!(bench.held.waiting(NEWMAN).unwrap(), []);
+        assert!(bench.keep(NEWMAN, 6, 1_000).await, "his limit is free again");
         let again = Held::open(bench.store.clone(), limits()).unwrap();
         assert_eq!(*again.usage().recipients.get(&mark(JERRY)).unwrap(), Load { bundles: 3, bytes: 300 });
         assert_eq!(again.usage().bytes, 1_300);

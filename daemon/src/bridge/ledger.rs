@@ -217,6 +217,24 @@ impl Ledger {
         self.note(key, record, true)
     }
 
+    /// The server may have lost these: those that are in the queue are in doubt again. The others wait to be picked up.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn doubt<'a>(
+        &self,
+        messages: impl Iterator<Item = (&'a LedgerKey, &'a Record)>,
+    ) -> Result<(), LedgerError> {
+        let mut ops = Vec::new();
+        for (key, record) in messages {
+            if self.queued(key)?.is_some() {
+                let record = Record { state: State::InDoubt, ..record.clone() };
+                ops.push(put(Table::BridgeSeen, key.0.to_vec(), record.encode()));
+            }
+        }
+        if ops.is_empty() { Ok(()) } else { self.write(ops).await }
+    }
+
     /// The server will not lose these any more, as far as can be known: those that are in the queue leave it.
     ///
     /// # Errors
@@ -308,7 +326,7 @@ impl Ledger {
         rows.into_iter().map(|(key, bundle)| Ok((ledger_key(&key)?, Bytes::from(bundle)))).collect()
     }
 
-    /// Registers a key, over what `held` was.
+    /// Registers a key, over what `held` was. What waits for the owner of another key is let go.
     pub fn register(
         &self,
         jid: &str,
@@ -318,22 +336,35 @@ impl Ledger {
         let mut ops = Vec::with_capacity(3);
         if let Some(held) = held {
             ops.push(delete(by_lapse(held, jid)));
+            if held.key != registration.key {
+                ops.extend(self.release_all(jid));
+            }
         }
         ops.push(put(Table::BridgeRegistration, jid.as_bytes().to_vec(), registration.encode()));
         ops.push(put(Table::Bridge, by_lapse(registration, jid), Vec::new()));
         self.write(ops)
     }
 
-    /// Forgets the key of an account that is gone, or whose operator says so.
+    /// Forgets the key of an account that is gone, or whose operator says so. What waits for its owner is let go: the name
+    /// may be somebody else's tomorrow.
     pub fn unregister(
         &self,
         jid: &str,
         held: &Registration,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send + 'static + use<> {
-        self.write(vec![
+        let mut ops = vec![
             delete(by_lapse(held, jid)),
             RecordOp::Delete { table: Table::BridgeRegistration, key: jid.as_bytes().to_vec() },
-        ])
+        ];
+        ops.extend(self.release_all(jid));
+        self.write(ops)
+    }
+
+    fn release_all(&self, jid: &str) -> Vec<RecordOp> {
+        self.held.release_all(jid).unwrap_or_else(|error| {
+            tracing::error!(%error, "what waits for an account's former owner stays until it expires");
+            Vec::new()
+        })
     }
 
     /// Accounts with a registered key, at most `limit` of them with names after `after`.
@@ -398,6 +429,9 @@ impl Ledger {
         }
         for row in self.due(BY_LAPSE, now_s)? {
             let jid = row.get(DUE_PREFIX..).unwrap_or_default().to_vec();
+            if let Ok(jid) = std::str::from_utf8(&jid) {
+                ops.extend(self.release_all(jid));
+            }
             ops.push(RecordOp::Delete { table: Table::BridgeRegistration, key: jid });
             ops.push(delete(row));
             forgotten += 1;

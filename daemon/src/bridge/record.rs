@@ -59,6 +59,12 @@ impl State {
         matches!(self, Self::Decided { code, .. } if code.is_accepted())
     }
 
+    /// Whether it was refused, for good or for a while.
+    #[must_use]
+    pub fn is_refused(self) -> bool {
+        matches!(self, Self::Decided { code, .. } if !code.is_accepted())
+    }
+
     /// What it counts as now: a refusal that can pass is tried again after a while.
     #[must_use]
     pub fn after(self, now_s: u64) -> Self {

@@ -126,8 +126,10 @@ async fn accept_one(desk: &Desk, sent: Sent) -> Result<Option<Sent>, LedgerError
         desk.flights.stall(&key);
         return Ok(None);
     }
-    let waiters = desk.flights.accepted(&key);
-    desk.audit(&record.bundle, &key.message(), VerdictCode::Accepted, "delivered");
+    let (waiters, is_first) = desk.flights.accepted(&key);
+    if is_first {
+        desk.audit(&record.bundle, &key.message(), VerdictCode::Accepted, "delivered");
+    }
     say_accepted(desk, &waiters, time_s).await;
     Ok(Some(Sent { key, record, outcome }))
 }
@@ -146,6 +148,8 @@ async fn settle(desk: &Desk, mut taken: mpsc::Receiver<Taken>) -> Result<(), Led
                 && let Err(error) = component.stands(over).await
             {
                 tracing::info!(%error, messages = sent.len(), "what the server took last is sent again");
+                // Durably: the bridge may be stopped before its server is back.
+                passing(desk.ledger.doubt(sent.iter().map(|sent| (&sent.key, &sent.record))).await)?;
                 sent.iter().for_each(|sent| desk.flights.stall(&sent.key));
                 continue;
             }
@@ -158,13 +162,10 @@ async fn settle(desk: &Desk, mut taken: mpsc::Receiver<Taken>) -> Result<(), Led
             }
         }
         for keys in settled.chunks(SETTLED_TOGETHER) {
-            let is_written = passing(desk.ledger.settle(keys).await)?.is_some();
+            // What stays in the queue for want of room leaves it with the next look through it.
+            passing(desk.ledger.settle(keys).await)?;
             for key in keys {
-                if is_written {
-                    land(desk, key).await?;
-                } else {
-                    desk.flights.stall(key);
-                }
+                land(desk, key).await?;
             }
         }
     }
@@ -197,8 +198,11 @@ async fn came_back(
             Ok(())
         }
         Returned::Refused(_) if record.state.is_accepted() => {
-            passing(doubt::returned(desk, key, returned).await)?;
-            desk.flights.land(key);
+            if passing(doubt::returned(desk, key, returned).await)?.is_some() {
+                desk.flights.land(key);
+            } else {
+                desk.flights.stall(key);
+            }
             Ok(())
         }
         Returned::Refused(code) => refuse(desk, key, record, code).await,

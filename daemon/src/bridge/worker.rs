@@ -230,9 +230,13 @@ impl Worker {
     /// Writes new orders into the ledger. What could not be written is not delivered and not answered.
     async fn write_down(&mut self, orders: Vec<Order>) -> Result<Vec<Order>, LedgerError> {
         let ledger = &self.desk.ledger;
-        let writes = orders.into_iter().map(|order| {
-            let write =
-                order.is_new.then(|| ledger.begin(&order.key, &order.record, order.bundle.as_bytes()));
+        let writes = orders.into_iter().map(|mut order| {
+            // What was refused for a reason that has passed is in doubt again.
+            let begins = order.is_new || order.record.state.is_refused();
+            if begins {
+                order.record.state = State::InDoubt;
+            }
+            let write = begins.then(|| ledger.begin(&order.key, &order.record, order.bundle.as_bytes()));
             async move {
                 match write {
                     Some(write) => (order, write.await),

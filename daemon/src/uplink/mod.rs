@@ -170,6 +170,17 @@ impl Question {
     }
 }
 
+/// How far catching up has come since the session began.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Away {
+    /// The archive is not read to its end.
+    Unread,
+    /// It is; the bridge has not been asked for what was not in it.
+    Unasked,
+    /// All is done.
+    Over,
+}
+
 /// What is known of the bridge in this session.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Bridge {
@@ -197,6 +208,10 @@ struct Driver {
     fetching: Question,
     /// When to ask the bridge for what the account's server may have lost.
     fetching_own: Question,
+    /// What of that is still to be done. A resumed session goes on with it.
+    away: Away,
+    /// How much of it waited at the last answer.
+    own_waiting: Option<u32>,
     /// Tokens handed in and not answered yet.
     handed_in: BTreeSet<TokenKey>,
     asked: JoinSet<Answer>,
@@ -255,6 +270,8 @@ impl Uplink {
             tokens,
             fetching: quiet(),
             fetching_own: quiet(),
+            away: Away::Unread,
+            own_waiting: None,
             handed_in: BTreeSet::new(),
             asked: JoinSet::new(),
             cancel,
@@ -488,20 +505,27 @@ impl Driver {
     /// it knows that it has arrived: when it has had time to hear of the rest, what it still has is what the server has
     /// lost.
     fn caught_up(&mut self) {
+        self.away = Away::Unasked;
+        self.own_waiting = None;
         self.fetching_own = Question { wait: QUESTION_WAIT, at: Some(Instant::now() + OWN_WAIT) };
     }
 
     fn fetch_own(&mut self) {
-        if self.bridge == Bridge::Unknown {
-            return self.fetching_own.ask_later();
-        }
-        // Without a clock there is no token, and neighbours give none either.
-        if let Some(request) = self.uplink.mailbox.own_request(&self.uplink.account) {
-            self.asked.spawn(self.introducer.clone().pick_up_own(request));
+        let request = match self.bridge {
+            Bridge::Unknown => None,
+            // None without a clock.
+            Bridge::Ready => self.uplink.mailbox.own_request(&self.uplink.account),
+        };
+        match request {
+            Some(request) => {
+                self.asked.spawn(self.introducer.clone().pick_up_own(request));
+            }
+            None => self.fetching_own.ask_later(),
         }
     }
 
     fn picked_up_own(&mut self, result: Result<PickedUp, IqError>) {
+        self.away = Away::Over;
         match result {
             Ok(PickedUp { bundles: 0, left: 0, .. }) => {}
             Ok(PickedUp { bundles, left, .. }) => {
@@ -510,15 +534,21 @@ impl Driver {
                     left,
                     "fetched from the bridge what the account's server did not have"
                 );
-                if left > 0 && bundles > 0 {
+                // What this node cannot open waits on, and would be fetched again and again.
+                let waited = self.own_waiting.replace(bundles + left);
+                if left > 0 && waited.is_none_or(|waited| bundles + left < waited) {
+                    self.away = Away::Unasked;
                     self.fetching_own.ask_later();
                 }
             }
+            // A slow link is busy with it: no second one behind.
+            Err(IqError::Timeout) => tracing::debug!("the bridge has not handed out all in time"),
             Err(IqError::Refused { condition, .. }) if is_final(&condition) => {
                 tracing::debug!(condition, "the bridge hands out nothing");
             }
             Err(error) => {
                 tracing::debug!(%error, "the bridge is asked again later for what the server may have lost");
+                self.away = Away::Unasked;
                 self.fetching_own.ask_later();
             }
         }
@@ -659,7 +689,12 @@ impl Driver {
                 self.introduction.ask_now();
                 if !resumed {
                     self.archive.begin();
-                    self.catching_up.ask_now();
+                    self.away = Away::Unread;
+                }
+                match self.away {
+                    Away::Unread => self.catching_up.ask_now(),
+                    Away::Unasked => self.caught_up(),
+                    Away::Over => {}
                 }
             }
             ClientEvent::Mark { from, message_id, mark, taken } => {

@@ -25,22 +25,39 @@ pub(crate) struct Probe {
 #[derive(Debug)]
 pub(crate) struct Silence {
     patience: Duration,
-    /// The request without an answer, and since when.
-    asked: Option<(u64, Instant)>,
+    asked: Option<Asked>,
+}
+
+/// A request without an answer.
+#[derive(Debug)]
+struct Asked {
+    number: u64,
+    since: Instant,
+    /// Bytes that had been read by then.
+    read: u64,
 }
 
 impl Silence {
-    /// An acknowledgement may take `patience`, and what the bytes before it need.
+    /// An acknowledgement may take `patience`, and what the bytes before it need, both ways.
     pub(crate) fn new(patience: Duration) -> Self {
         Self { patience, asked: None }
     }
 
-    /// When to give up on the request that is out, by its number. `in_flight` as for [`Probe::expired`].
-    pub(crate) fn deadline(&mut self, out: Option<u64>, now: Instant, in_flight: usize) -> Option<Instant> {
-        if self.asked.map(|(number, _)| number) != out {
-            self.asked = out.map(|number| (number, now));
+    /// When to give up on the request that is out, by its number. `in_flight` as for [`Probe::expired`]; `read` are the
+    /// bytes that this connection has brought: the answer comes behind what the server had begun to send.
+    pub(crate) fn deadline(
+        &mut self,
+        out: Option<u64>,
+        now: Instant,
+        in_flight: usize,
+        read: u64,
+    ) -> Option<Instant> {
+        if self.asked.as_ref().map(|asked| asked.number) != out {
+            self.asked = out.map(|number| Asked { number, since: now, read });
         }
-        self.asked.map(|(_, since)| since + self.patience + in_flight_time(in_flight))
+        let Asked { since, read: before, .. } = self.asked.as_ref()?;
+        let came = usize::try_from(read.saturating_sub(*before)).unwrap_or(usize::MAX);
+        Some(*since + self.patience + in_flight_time(in_flight.saturating_add(came)))
     }
 }
 
@@ -151,16 +168,18 @@ mod tests {
     #[test]
     fn each_request_has_its_time_and_what_is_in_flight_more() {
         let (mut silence, start) = (Silence::new(20 * S), Instant::now());
-        assert_eq!(silence.deadline(None, start, 0), None);
-        assert_eq!(silence.deadline(Some(1), start, 0), Some(start + 20 * S));
-        assert_eq!(silence.deadline(Some(1), start + 9 * S, 10_000), Some(start + 25 * S));
-        assert_eq!(silence.deadline(Some(2), start + 10 * S, 0), Some(start + 30 * S));
-        assert_eq!(silence.deadline(None, start + 11 * S, 0), None);
+        assert_eq!(silence.deadline(None, start, 0, 7), None);
+        assert_eq!(silence.deadline(Some(1), start, 0, 7), Some(start + 20 * S));
+        assert_eq!(silence.deadline(Some(1), start + 9 * S, 10_000, 7), Some(start + 25 * S));
         assert_eq!(
-            silence.deadline(Some(2), start + 12 * S, 0),
-            Some(start + 32 * S),
-            "nothing was read for a while"
+            silence.deadline(Some(1), start + 9 * S, 10_000, 100_007),
+            Some(start + 75 * S),
+            "a backlog"
         );
+        assert_eq!(silence.deadline(Some(2), start + 10 * S, 0, 100_007), Some(start + 30 * S));
+        assert_eq!(silence.deadline(None, start + 11 * S, 0, 100_007), None);
+        let again = silence.deadline(Some(2), start + 12 * S, 0, 100_007);
+        assert_eq!(again, Some(start + 32 * S), "nothing was read for a while");
     }
 
     #[test]

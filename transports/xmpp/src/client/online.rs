@@ -38,7 +38,7 @@ impl Driver {
             }
             let due = probe.deadline(wire.last_read());
             let requested = self.sm.as_ref().and_then(Sm::requested).filter(|_| reading);
-            let unacknowledged = silence.deadline(requested, Instant::now(), in_flight);
+            let unacknowledged = silence.deadline(requested, Instant::now(), in_flight, wire.bytes_read());
             tokio::select! {
                 item = wire.drive(reading) => if let Err(reason) = self.item(&mut wire, item) {
                     return End::Lost(reason);
@@ -81,10 +81,10 @@ impl Driver {
         }
     }
 
-    /// The server does not acknowledge what was sent. It may be out of reach; but if it has never done so on this
-    /// connection, it has taken the session up in a state in which it reads nothing, and a new session is needed.
+    /// The server does not acknowledge what was sent. It may be out of reach; but if it has taken the session up again and
+    /// again, and has not done so since, it has one in which it reads nothing, and a new one is needed.
     fn unacknowledged(&mut self) -> OfflineReason {
-        if !self.sm.as_ref().is_some_and(Sm::answered) {
+        if self.sm.as_ref().is_some_and(Sm::is_stuck) {
             self.sm = None;
         }
         OfflineReason::Timeout { doing: "waiting for it to acknowledge what was sent" }

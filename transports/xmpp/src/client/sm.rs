@@ -31,8 +31,8 @@ pub(super) struct Sm {
     request_pending: bool,
     /// Requests so far.
     requests: u64,
-    /// The server has acknowledged something on this connection.
-    answered: bool,
+    /// How often the session was taken up since the server last acknowledged anything.
+    taken_up: u32,
     /// How many of the server's the application has taken, without a gap.
     taken: u64,
     /// What was received after those: taken or not.
@@ -65,7 +65,7 @@ impl Sm {
             acked: 0,
             request_pending: false,
             requests: 0,
-            answered: false,
+            taken_up: 0,
             taken: 0,
             after: VecDeque::new(),
             last: 0,
@@ -88,8 +88,9 @@ impl Sm {
 
     /// After `<resumed/>`: what to send again, in order.
     pub(super) fn resumed(&mut self, h: u32) -> Result<impl Iterator<Item = &str>, WrongCount> {
+        let before = self.taken_up;
         self.acknowledged(h)?;
-        self.answered = false;
+        self.taken_up = before.saturating_add(1);
         Ok(self.unacked.iter().map(String::as_str))
     }
 
@@ -119,16 +120,17 @@ impl Sm {
         self.request_pending.then_some(self.requests)
     }
 
-    /// Whether the server has acknowledged anything on this connection. One that took the session up again and does not
-    /// will not do so on the next connection either.
-    pub(super) fn answered(&self) -> bool {
-        self.answered
+    /// Whether the server has taken the session up twice and acknowledged nothing since: then it will not do so on the
+    /// next connection either. Once may be a path that works for a moment only.
+    pub(super) fn is_stuck(&self) -> bool {
+        const MANY: u32 = 2;
+        self.taken_up >= MANY
     }
 
     /// The server has `h` of ours.
     pub(super) fn acknowledged(&mut self, h: u32) -> Result<(), WrongCount> {
         self.request_pending = false;
-        self.answered = true;
+        self.taken_up = 0;
         let new = h.wrapping_sub(self.acked);
         let sent = u32::try_from(self.unacked.len()).unwrap_or(u32::MAX);
         if new > sent {
@@ -224,21 +226,26 @@ mod tests {
     }
 
     #[test]
-    fn each_connection_must_have_an_answer_of_its_own() {
+    fn a_session_that_is_taken_up_and_never_acknowledges_is_stuck() {
         let mut sm = session(1);
         assert!(!sm.should_request() && sm.requested().is_none());
         sm.sent("1".to_owned());
         assert!(sm.should_request() && !sm.should_request());
-        assert_eq!((sm.requested(), sm.answered()), (Some(1), false));
+        assert_eq!(sm.requested(), Some(1));
         sm.acknowledged(1).unwrap();
-        assert_eq!((sm.requested(), sm.answered()), (None, true));
+        assert_eq!(sm.requested(), None);
         sm.sent("2".to_owned());
         assert!(sm.should_request());
-        assert_eq!(sm.requested(), Some(2));
-        sm.resume().unwrap();
-        assert_eq!(sm.resumed(1).unwrap().count(), 1);
-        assert!(!sm.answered() && sm.should_request());
-        assert_eq!(sm.requested(), Some(3));
+        for number in 3..=4 {
+            assert!(!sm.is_stuck());
+            sm.resume().unwrap();
+            assert_eq!(sm.resumed(1).unwrap().count(), 1);
+            assert!(sm.should_request());
+            assert_eq!(sm.requested(), Some(number));
+        }
+        assert!(sm.is_stuck());
+        sm.acknowledged(2).unwrap();
+        assert!(!sm.is_stuck());
     }
 
     #[test]

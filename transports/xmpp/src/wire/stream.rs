@@ -33,13 +33,15 @@ pub(crate) struct Wire<Io> {
     input: BytesMut,
     output: BytesMut,
     last_read: Instant,
+    bytes_read: u64,
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
     /// A stream of `ns` over a fresh connection. Nothing is sent yet.
     pub(crate) fn new(io: Io, ns: &'static str) -> Self {
         let parser = StreamParser::new();
-        Self { io, ns, parser, input: BytesMut::new(), output: BytesMut::new(), last_read: Instant::now() }
+        let (input, output) = (BytesMut::new(), BytesMut::new());
+        Self { io, ns, parser, input, output, last_read: Instant::now(), bytes_read: 0 }
     }
 
     /// Queues our stream header and expects the peer's.
@@ -72,6 +74,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
     /// When something last came from the peer.
     pub(crate) fn last_read(&self) -> Instant {
         self.last_read
+    }
+
+    /// Bytes that have come from the peer.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read
     }
 
     /// The connection, once the stream over it has been left (before TLS). What was read ahead is dropped: nothing
@@ -148,6 +155,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
             Poll::Ready(Ok(())) => {
                 self.input.extend_from_slice(buffer.filled());
                 self.last_read = Instant::now();
+                self.bytes_read += u64::try_from(buffer.filled().len()).unwrap_or_default();
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
