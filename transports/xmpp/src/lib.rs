@@ -21,6 +21,7 @@
 //!   only give after it has taken everything sent before. What the server sends while the bridge is not connected,
 //!   or in the moment in which the connection breaks, is lost: carriers upload again.
 
+mod ask;
 mod backoff;
 mod client;
 mod component;

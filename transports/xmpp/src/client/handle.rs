@@ -13,6 +13,7 @@ use super::incoming::ARCHIVE_QUERY;
 use super::register;
 use super::session::Driver;
 use super::sm::Ticket;
+use crate::ask;
 use crate::limits::{
     BUNDLE_BYTES_MAX, CARD_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, PICKUP_BYTES_MAX, REVEALS_MAX, TEXT_BYTES_MAX,
 };
@@ -262,7 +263,7 @@ impl ClientHandle {
         let (reply, answer) = oneshot::channel();
         let command = Command::Upload { to, id, bundle, reply };
         self.commands.send(command).await.map_err(|_| Closed::Ended)?;
-        answer.await.map_err(|_| Closed::Ended)?
+        ask::answer(&self.commands, answer).await.ok_or(Closed::Ended)?
     }
 
     /// Asks for the bridge's card: the bytes of a `SignedBridgeCard`, not checked.
@@ -346,7 +347,7 @@ impl ClientHandle {
         let (reply, closed) = oneshot::channel();
         if self.commands.send(Command::Shutdown { reply }).await.is_ok() {
             // An error means that the session has ended, which is what was wanted.
-            let _ = closed.await;
+            let _ = ask::answer(&self.commands, closed).await;
         }
     }
 
@@ -370,7 +371,7 @@ impl ClientHandle {
         let (last, complete) = archive::parse_fin(answer.as_ref())?;
         let (reply, messages) = oneshot::channel();
         self.commands.send(Command::TakeArchived { reply }).await.map_err(|_| IqError::Ended)?;
-        let messages = messages.await.map_err(|_| IqError::Ended)?;
+        let messages = ask::answer(&self.commands, messages).await.ok_or(IqError::Ended)?;
         Ok(ArchivePage { messages, last, complete })
     }
 
@@ -401,7 +402,7 @@ impl ClientHandle {
         let (reply, answer) = oneshot::channel();
         let command = Command::Presence { to, kind, reply };
         self.commands.send(command).await.map_err(|_| Closed::Ended)?;
-        answer.await.map_err(|_| Closed::Ended)?
+        ask::answer(&self.commands, answer).await.ok_or(Closed::Ended)?
     }
 
     /// Publishes a `SignedCard` for those who may see the account's presence (XEP-0163).
@@ -433,6 +434,6 @@ impl ClientHandle {
         let (reply, answer) = oneshot::channel();
         let command = Command::Iq { set, whom, payload, reply };
         self.commands.send(command).await.map_err(|_| IqError::Ended)?;
-        answer.await.map_err(|_| IqError::Ended)?
+        ask::answer(&self.commands, answer).await.ok_or(IqError::Ended)?
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::session::Driver;
+use crate::ask;
 use crate::client::ConfigError;
 use crate::limits::{BODY_BYTES_MAX, BUNDLE_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, VERDICT_BYTES_MAX};
 use crate::reason::OfflineReason;
@@ -389,7 +390,7 @@ impl ComponentHandle {
         bare(account)?;
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Exists { account: account.to_owned(), reply }).await.ok()?;
-        answer.await.ok()?
+        ask::answer(&self.commands, answer).await?
     }
 
     /// Answers an IQ.
@@ -421,7 +422,7 @@ impl ComponentHandle {
     async fn ping(&self, connection: u64) -> Result<Synced, SyncError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Sync { connection, reply }).await.map_err(|_| SyncError::Ended)?;
-        answer.await.map_err(|_| SyncError::Ended)?
+        ask::answer(&self.commands, answer).await.ok_or(SyncError::Ended)?
     }
 
     async fn send(
@@ -430,7 +431,7 @@ impl ComponentHandle {
     ) -> Result<(), SendError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| SendError::Ended)?;
-        let connection = answer.await.map_err(|_| SendError::Ended)??;
+        let connection = ask::answer(&self.commands, answer).await.ok_or(SendError::Ended)??;
         // Keep the first: what an older connection carried may be lost although a newer one works.
         let _ = self.unsynced.compare_exchange(0, connection, Ordering::AcqRel, Ordering::Acquire);
         Ok(())
