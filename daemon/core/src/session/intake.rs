@@ -63,6 +63,9 @@ impl Core {
             return Ok(());
         }
         if let Some(reason) = self.unwanted(cx, &offer)? {
+            if reason == DeclineReason::Tombstoned {
+                self.say_why_dead(cx, link, &id)?;
+            }
             decline(cx, link, id, reason);
             return Ok(());
         }
@@ -73,6 +76,15 @@ impl Core {
         match self.admit(cx, link, &offer)? {
             Ok(charge) => self.accept(cx, link, offer, charge),
             Err(reason) => decline(cx, link, id, reason),
+        }
+        Ok(())
+    }
+
+    /// A link that came up while a tombstone was being written has heard of it neither with the news nor with the list.
+    fn say_why_dead(&self, cx: &mut Context<'_>, link: LinkId, id: &BundleId) -> Flow {
+        let Some(commitment) = self.tombstones.is_dead(id) else { return Ok(()) };
+        if let Some(reveal) = self.tombstone(cx, &commitment)? {
+            Self::send_reveals(cx, link, &[reveal]);
         }
         Ok(())
     }
