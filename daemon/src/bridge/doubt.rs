@@ -36,16 +36,14 @@ pub async fn returned(desk: &Desk, key: &LedgerKey, what: Returned) -> Result<()
 ///
 /// # Errors
 /// [`LedgerError`]; it is tried again later.
-pub async fn repeat(desk: &Desk, key: &LedgerKey) -> Result<Option<Order>, LedgerError> {
+pub fn repeat(desk: &Desk, key: &LedgerKey) -> Result<Option<Order>, LedgerError> {
     if desk.flights.claim_lost(key) == Claim::Joined {
         return Ok(None);
     }
-    let order = match lost(desk, key) {
-        Ok(None) => desk.ledger.settle(&[*key]).await.map(|()| None),
-        order => order,
-    };
+    let order = lost(desk, key);
     match &order {
         Ok(Some(_)) => {}
+        // What is in the queue is decided there: by `reopen`.
         Ok(None) => drop(desk.flights.land(key)),
         Err(_) => desk.flights.stall(key),
     }

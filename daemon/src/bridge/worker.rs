@@ -306,7 +306,7 @@ impl Worker {
             let mut orders = Vec::new();
             for key in keys {
                 if self.desk.may_work_on(&key.message()).await? {
-                    orders.extend(passing(doubt::repeat(&self.desk, key).await)?.flatten());
+                    orders.extend(passing(doubt::repeat(&self.desk, key))?.flatten());
                 }
             }
             if !orders.is_empty() {
