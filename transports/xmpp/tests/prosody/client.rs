@@ -4,6 +4,7 @@ use std::time::Duration;
 use crate::proxy::{Path, Proxy};
 use crate::support::{Client, Component, account, prosody, wait_for};
 use bytes::Bytes;
+use pigeon_harness::Server;
 use pigeon_xmpp::{
     BUNDLE_BYTES_MAX, ClientConfig, ClientEvent, Closed, ComponentEvent, IqAnswer, IqError, OfflineReason,
     Secret, spawn_client,
@@ -45,6 +46,13 @@ async fn settle(client: &Client, bridge: &mut Component) {
         bridge.handle.answer(iq, IqAnswer::Card(vec![1])).await.unwrap();
     });
     card.unwrap();
+}
+
+/// Jerry's account, reached through a proxy.
+async fn behind_a_proxy(server: &Server) -> (Proxy, ClientConfig) {
+    let proxy = Proxy::to(server.c2s_addr()).await;
+    let config = ClientConfig { server: Some(proxy.addr.to_string()), ..account(server, "jerry") };
+    (proxy, config)
 }
 
 /// A CA of this name that has signed nothing.
@@ -183,9 +191,7 @@ async fn without_a_bridge_uploads_and_questions_come_back() {
 async fn a_cut_connection_is_resumed_and_nothing_is_lost_or_given_twice() {
     let Some(server) = prosody(|_| {}) else { return };
     let mut bridge = Component::login(&server).await;
-    let proxy = Proxy::to(server.c2s_addr()).await;
-    let mut config = account(&server, "jerry");
-    config.server = Some(proxy.addr.to_string());
+    let (proxy, config) = behind_a_proxy(&server).await;
     let mut client = Client::start(config);
     assert!(!client.online().await);
 
@@ -268,15 +274,14 @@ async fn what_was_not_taken_before_a_crash_comes_again_and_what_was_taken_does_n
 async fn a_poke_finds_out_that_the_path_is_dead() {
     let Some(server) = prosody(|_| {}) else { return };
     let bridge = Component::login(&server).await;
-    let proxy = Proxy::to(server.c2s_addr()).await;
-    let mut config = account(&server, "jerry");
-    config.server = Some(proxy.addr.to_string());
+    let (proxy, mut config) = behind_a_proxy(&server).await;
     config.poke_timeout = Duration::from_millis(500);
     let mut client = Client::start(config);
     client.online().await;
     // On a path that works a poke does nothing.
+    let answered = proxy.traffic(2);
     client.handle.poke();
-    proxy.traffic(2).await;
+    answered.await;
     proxy.set(Path::Hole);
     client.handle.poke();
     let reason = client.offline().await;
@@ -292,9 +297,7 @@ async fn a_poke_finds_out_that_the_path_is_dead() {
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_ends_a_dead_connection_without_a_poke_and_a_live_one_lasts() {
     let Some(server) = prosody(|_| {}) else { return };
-    let proxy = Proxy::to(server.c2s_addr()).await;
-    let mut config = account(&server, "jerry");
-    config.server = Some(proxy.addr.to_string());
+    let (proxy, mut config) = behind_a_proxy(&server).await;
     config.ping_after = Duration::from_millis(50);
     config.ping_timeout = Duration::from_secs(10);
     let mut client = Client::start(config);
@@ -310,9 +313,7 @@ async fn silence_ends_a_dead_connection_without_a_poke_and_a_live_one_lasts() {
 async fn a_server_that_talks_and_does_not_read_is_noticed() {
     let Some(server) = prosody(|_| {}) else { return };
     let mut bridge = Component::login(&server).await;
-    let proxy = Proxy::to(server.c2s_addr()).await;
-    let mut config = account(&server, "jerry");
-    config.server = Some(proxy.addr.to_string());
+    let (proxy, mut config) = behind_a_proxy(&server).await;
     config.ping_timeout = Duration::from_secs(3);
     let mut client = Client::start(config);
     client.online().await;

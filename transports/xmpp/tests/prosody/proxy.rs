@@ -49,12 +49,14 @@ impl Proxy {
         self.path.send_replace(path);
     }
 
-    /// Waits until `more` pieces have been forwarded from now on.
-    pub(crate) async fn traffic(&self, more: usize) {
+    /// Waits until `more` pieces have been forwarded, counted from this call: whoever causes them calls before.
+    pub(crate) fn traffic(&self, more: usize) -> impl Future<Output = ()> + use<> {
         let goal = *self.forwarded.borrow() + more;
         let mut forwarded = self.forwarded.subscribe();
-        let wait = forwarded.wait_for(|&count| count >= goal);
-        tokio::time::timeout(crate::support::PATIENCE, wait).await.unwrap().unwrap();
+        async move {
+            let wait = forwarded.wait_for(|&count| count >= goal);
+            tokio::time::timeout(crate::support::PATIENCE, wait).await.unwrap().unwrap();
+        }
     }
 }
 
