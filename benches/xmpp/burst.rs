@@ -9,15 +9,25 @@ use pigeon_harness::files::temp_dir;
 use pigeon_xmpp::{ClientEvent, ClientHandle, Closed};
 use tokio::sync::mpsc;
 
-use crate::echo::{Answer, Echo};
+use crate::echo::{Answer, Echo, ordinary};
+use crate::latency::registered;
 use crate::process::cpu_s;
 use crate::sample::median;
-use crate::world::{Person, World, bytes_of};
+use crate::world::{HOST, Person, World, bytes_of};
 
 /// Echoes come in parts before and after the bridge's burst, so that the machine's mood meets both.
 const PARTS: usize = 2;
 /// How long to wait when the server takes too slowly what is sent.
 const BUSY: Duration = Duration::from_millis(2);
+
+/// What a message that is sent is, and to whom.
+#[derive(Debug, Clone)]
+enum Way {
+    /// A carrier's upload.
+    Upload(String),
+    /// An ordinary message, which the server archives.
+    Chat { from: String, to: String },
+}
 
 /// A carrier's session, taken apart so that it sends and hears at once.
 struct Carrier {
@@ -26,14 +36,22 @@ struct Carrier {
 }
 
 impl Carrier {
-    /// Sends all to `address` and waits for as many answers. Seconds.
-    async fn pour(&mut self, address: &str, bundles: Vec<Bytes>) -> f64 {
-        let (handle, address, count) = (self.handle.clone(), address.to_owned(), bundles.len());
+    /// Sends all `way` and waits for as many answers. Seconds.
+    async fn pour(&mut self, way: &Way, bundles: Vec<Bytes>) -> f64 {
+        let (handle, way, count) = (self.handle.clone(), way.clone(), bundles.len());
         let started = Instant::now();
         let sending = tokio::spawn(async move {
             for (number, bundle) in bundles.into_iter().enumerate() {
                 loop {
-                    match handle.upload_to(&address, bundle.clone(), number.to_string()).await {
+                    let sent = match &way {
+                        Way::Upload(address) => {
+                            handle.upload_to(address, bundle.clone(), number.to_string()).await
+                        }
+                        Way::Chat { from, to } => {
+                            handle.send_direct(&ordinary(from, to, number as u64, bundle.clone())).await
+                        }
+                    };
+                    match sent {
                         Ok(()) => break,
                         Err(Closed::Busy) => tokio::time::sleep(BUSY).await,
                         Err(error) => panic!("{error}"),
@@ -67,8 +85,7 @@ struct Round {
 pub(crate) async fn measure(kind: Kind, burst: usize, rounds: usize) {
     let world = World::in_dir(kind, "", temp_dir("pigeon-bench-").unwrap()).await;
     let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
-    let mut her = world.login("elaine").await;
-    her.register(&elaine.card()).await.unwrap();
+    registered(&world, &elaine).await;
     let (_jerry, mut his) = world.login("jerry").await.into_parts();
     tokio::spawn(async move { while his.recv().await.is_some() {} });
     let (handle, events) = world.login("kramer").await.into_parts();
@@ -77,63 +94,67 @@ pub(crate) async fn measure(kind: Kind, burst: usize, rounds: usize) {
         (0..count).map(|_| bytes_of(&elaine.writes(&jerry, &world.card))).collect()
     };
     let same: Arc<Vec<Bytes>> = Arc::new(write(burst / PARTS));
-    let mut found: [Vec<Round>; 3] = Default::default();
+    let mut found: [Vec<Round>; 4] = Default::default();
     for _ in 0..rounds {
         let bundles = write(burst);
         for part in 0..=PARTS {
             if part == 1 {
-                found[0].push(timed(&world, &mut carrier, world.card.domain(), bundles.clone()).await);
+                let way = Way::Upload(world.card.domain().to_owned());
+                found[0].push(timed(&world, &mut carrier, &way, bundles.clone()).await);
                 continue;
             }
-            for (place, answer) in [(1, Answer::Echo), (2, Answer::AsTheBridge)] {
+            for (place, answer) in [(1, Answer::Chat), (2, Answer::Echo), (3, Answer::AsTheBridge)] {
                 let echo = Echo::start(&world.server, answer).await;
-                found[place].push(timed(&world, &mut carrier, &echo.name, same.to_vec()).await);
+                let way = match answer {
+                    Answer::Chat => Way::Chat { from: format!("kramer@{HOST}"), to: echo.name.clone() },
+                    Answer::Echo | Answer::AsTheBridge => Way::Upload(echo.name.clone()),
+                };
+                found[place].push(timed(&world, &mut carrier, &way, same.to_vec()).await);
             }
         }
     }
     print(kind, burst, &found);
 }
 
-async fn timed(world: &World, carrier: &mut Carrier, address: &str, bundles: Vec<Bytes>) -> Round {
+async fn timed(world: &World, carrier: &mut Carrier, way: &Way, bundles: Vec<Bytes>) -> Round {
     #[expect(clippy::cast_precision_loss, reason = "below 2^52")]
     let count = bundles.len() as f64;
     let (server, bridge) = (world.server.pid().unwrap(), world.bridge.daemon().pid().unwrap());
     let before = [server, bridge].map(cpu_s);
-    let seconds = carrier.pour(address, bundles).await;
+    let seconds = carrier.pour(way, bundles).await;
     let [server_ms, bridge_ms] = [(server, before[0]), (bridge, before[1])]
         .map(|(pid, before)| (cpu_s(pid) - before) * 1_000.0 / count);
     Round { per_s: count / seconds, server_ms, bridge_ms }
 }
 
-fn print(kind: Kind, burst: usize, found: &[Vec<Round>; 3]) {
+fn print(kind: Kind, burst: usize, found: &[Vec<Round>; 4]) {
     let server = kind.name();
     let of = |rounds: &[Round], what: fn(&Round) -> f64| median(&rounds.iter().map(what).collect::<Vec<_>>());
-    let [bridge, echo, same] = found;
-    let rates = [bridge, echo, same].map(|rounds| of(rounds, |round| round.per_s));
+    let rates = found.each_ref().map(|rounds| of(rounds, |round| round.per_s));
+    let costs = found.each_ref().map(|rounds| of(rounds, |round| round.server_ms));
+    let [bridge, chat, bare, same] = rates;
+    println!("bench: xmpp_{server}_burst_per_s {bridge:.0} (bundles through the bridge, {burst} at once)");
     println!(
-        "bench: xmpp_{server}_burst_per_s {:.0} (bundles through the bridge, {burst} at once)",
-        rates[0]
+        "bench: xmpp_{server}_echo_per_s {chat:.0} (messages with the same bundle through a component that echoes)"
     );
-    println!("bench: xmpp_{server}_echo_per_s {:.0} (messages through a component that echoes)", rates[1]);
+    println!("bench: xmpp_{server}_unarchived_echo_per_s {bare:.0} (the same, and the server archives nothing)");
     println!(
-        "bench: xmpp_{server}_same_per_s {:.0} (the bridge's stanzas from a component that checks and keeps nothing)",
-        rates[2]
+        "bench: xmpp_{server}_same_per_s {same:.0} (the bridge's stanzas from a component that checks and keeps nothing)"
     );
+    for (name, against, what) in [
+        ("burst_ratio", chat, "bridge against echo"),
+        ("unarchived_ratio", bare, "bridge against echo of what is not archived"),
+        ("same_ratio", same, "bridge against that component"),
+    ] {
+        println!("bench: xmpp_{server}_{name} {:.2} ({what}, messages a second)", bridge / against);
+    }
+    let [bridge, chat, bare, same] = costs;
     println!(
-        "bench: xmpp_{server}_burst_ratio {:.2} (bridge against echo, messages a second)",
-        rates[0] / rates[1]
-    );
-    println!(
-        "bench: xmpp_{server}_same_ratio {:.2} (bridge against that component, messages a second)",
-        rates[0] / rates[2]
-    );
-    let [with_bridge, with_echo, with_same] =
-        [bridge, echo, same].map(|rounds| of(rounds, |round| round.server_ms));
-    println!(
-        "bench: xmpp_{server}_server_cpu_ms {with_bridge:.3} (the server's for each bundle of a burst; {with_echo:.3} for an echo, {with_same:.3} for the same stanzas)"
+        "bench: xmpp_{server}_server_cpu_ms {bridge:.3} (the server's for each bundle of a burst; {chat:.3} for an echo, \
+         {bare:.3} for one that is not archived, {same:.3} for the same stanzas)"
     );
     println!(
         "bench: xmpp_bridge_cpu_ms {:.3} (the bridge's own for each bundle of a burst)",
-        of(bridge, |round| round.bridge_ms)
+        of(&found[0], |round| round.bridge_ms)
     );
 }

@@ -1,4 +1,4 @@
-//! One message after the other: straight from author to recipient, through a carrier and the bridge, and through a carrier
+//! One message after the other: straight from author to recipient as any client would send it, through a carrier and the bridge, and through a carrier
 //! and a component that sends the bridge's stanzas but checks and keeps nothing, in turns.
 
 use std::fs::File;
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use pigeon_harness::Kind;
 use pigeon_harness::files::temp_dir;
 
-use crate::echo::{Answer, Echo};
+use crate::echo::{Answer, Echo, ordinary};
 use crate::sample::median;
-use crate::world::{Person, World, bytes_of};
+use crate::world::{HOST, Person, World, bytes_of};
 
 /// Messages before it counts.
 const WARM_UP: usize = 20;
@@ -35,8 +35,8 @@ pub(crate) async fn measure(kind: Kind, samples: usize) -> Latencies {
     let mut disk = Disk::new(dir.path());
     let world = World::in_dir(kind, "", dir).await;
     let (elaine, jerry) = (Person::new("elaine"), Person::new("jerry"));
-    let mut her = world.login("elaine").await;
-    her.register(&elaine.card()).await.unwrap();
+    registered(&world, &elaine).await;
+    let mut george = world.login("george").await;
     let mut to = world.login("jerry").await;
     let mut carrier = world.login("kramer").await;
     let bare = Echo::start(&world.server, Answer::AsTheBridge).await;
@@ -44,8 +44,9 @@ pub(crate) async fn measure(kind: Kind, samples: usize) -> Latencies {
     for turn in 0..WARM_UP + samples {
         let [straight, carried] = [(); 2].map(|()| bytes_of(&elaine.writes(&jerry, &world.card)));
         let sync = disk.sync();
+        let message = ordinary(&format!("george@{HOST}"), &jerry.jid(), turn as u64, straight.clone());
         let started = Instant::now();
-        her.send(&jerry.jid(), &straight).await;
+        george.send_direct(&message).await;
         to.receive().await;
         let direct = started.elapsed();
         let started = Instant::now();
@@ -67,6 +68,13 @@ pub(crate) async fn measure(kind: Kind, samples: usize) -> Latencies {
         }
     }
     found
+}
+
+/// Registers the key of an author, who then goes: whose messages are carried is offline.
+pub(crate) async fn registered(world: &World, author: &Person) {
+    let mut session = world.login(author.name).await;
+    session.register(&author.card()).await.unwrap();
+    session.logout().await;
 }
 
 impl Latencies {

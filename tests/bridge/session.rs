@@ -82,6 +82,12 @@ impl Session {
         self.handle.upload_to(to, bytes.clone(), format!("u{}", self.uploads)).await.unwrap();
     }
 
+    /// Sends an ordinary message with a bundle, straight to its recipient.
+    #[allow(dead_code, reason = "for benches/xmpp")]
+    pub async fn send_direct(&mut self, message: &pigeon_xmpp::Delivery) {
+        self.handle.send_direct(message).await.unwrap();
+    }
+
     /// The session itself.
     #[allow(dead_code, reason = "for benches/xmpp")]
     pub fn into_parts(self) -> (ClientHandle, mpsc::Receiver<ClientEvent>) {

@@ -17,12 +17,14 @@ use crate::ask;
 use crate::limits::{
     BUNDLE_BYTES_MAX, CARD_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, PICKUP_BYTES_MAX, REVEALS_MAX, TEXT_BYTES_MAX,
 };
+use crate::ns;
 use crate::reason::OfflineReason;
 use crate::secret::Secret;
 use crate::stanza::archive::{self, ArchivePage, ArchiveStart, Archived};
+use crate::stanza::delivery::{self, Delivery};
 use crate::stanza::iq::PickedUp;
 use crate::stanza::people::{self, Mark, RosterItem, Subscription};
-use crate::stanza::{StanzaError, iq};
+use crate::stanza::{StanzaError, bundle, iq};
 
 /// What happens on a client session.
 #[derive(Debug)]
@@ -202,7 +204,7 @@ pub(super) enum Whom {
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Upload { to: Option<String>, id: String, bundle: Bytes, reply: oneshot::Sender<Result<(), Closed>> },
+    Message { message: Element, reply: oneshot::Sender<Result<(), Closed>> },
     Iq { set: bool, whom: Whom, payload: Element, reply: oneshot::Sender<IqReply> },
     Presence { to: String, kind: Subscription, reply: oneshot::Sender<Result<(), Closed>> },
     TakeArchived { reply: oneshot::Sender<Vec<Archived>> },
@@ -214,6 +216,7 @@ pub(super) enum Command {
 pub struct ClientHandle {
     commands: mpsc::Sender<Command>,
     poke: Arc<Notify>,
+    bridge: Arc<str>,
 }
 
 /// Starts a session, which keeps itself logged in until `cancel` or [`ClientHandle::shutdown`].
@@ -231,8 +234,9 @@ pub fn spawn_client(
     let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
     let (events, event_queue) = mpsc::channel(EVENTS_MAX);
     let poke = Arc::new(Notify::new());
+    let bridge = Arc::from(account.config.bridge.as_str());
     tokio::spawn(Driver::new(account, cancel, command_queue, events, Arc::clone(&poke)).run());
-    Ok((ClientHandle { commands, poke }, event_queue))
+    Ok((ClientHandle { commands, poke, bridge }, event_queue))
 }
 
 impl ClientHandle {
@@ -242,7 +246,7 @@ impl ClientHandle {
     /// # Errors
     /// When there is no session, or the bundle is larger than [`BUNDLE_BYTES_MAX`].
     pub async fn upload(&self, bundle: Bytes, id: String) -> Result<(), Closed> {
-        self.send_up(None, bundle, id).await
+        self.upload_to(&self.bridge, bundle, id).await
     }
 
     /// The same to one of the addresses that the bridge's card names.
@@ -250,19 +254,27 @@ impl ClientHandle {
     /// # Errors
     /// As [`upload`](Self::upload).
     pub async fn upload_to(&self, address: &str, bundle: Bytes, id: String) -> Result<(), Closed> {
-        self.send_up(Some(address.to_owned()), bundle, id).await
-    }
-
-    async fn send_up(&self, to: Option<String>, bundle: Bytes, id: String) -> Result<(), Closed> {
         if bundle.len() > BUNDLE_BYTES_MAX {
             return Err(Closed::TooLarge { bytes: bundle.len() });
         }
         if id.is_empty() || id.len() > TEXT_BYTES_MAX {
             return Err(Closed::Id);
         }
+        self.message(bundle::upload(address, &id, &bundle)).await
+    }
+
+    /// Sends a message straight to its recipient, the same stanza as the bridge would send in the author's name: what the
+    /// way through the bridge is measured against.
+    ///
+    /// # Errors
+    /// As [`upload`](Self::upload).
+    pub async fn send_direct(&self, delivery: &Delivery) -> Result<(), Closed> {
+        self.message(delivery::message(delivery, ns::CLIENT)).await
+    }
+
+    async fn message(&self, message: Element) -> Result<(), Closed> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Upload { to, id, bundle, reply };
-        self.commands.send(command).await.map_err(|_| Closed::Ended)?;
+        self.commands.send(Command::Message { message, reply }).await.map_err(|_| Closed::Ended)?;
         ask::answer(&self.commands, answer).await.ok_or(Closed::Ended)?
     }
 

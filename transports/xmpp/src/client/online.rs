@@ -16,7 +16,7 @@ use crate::limits::{ARCHIVE_PAGE_MAX, BACKLOG_MAX, CLOSE_TIMEOUT, OUTPUT_BYTES_M
 use crate::ns;
 use crate::probe::{Due, Probe, Silence, at};
 use crate::reason::OfflineReason;
-use crate::stanza::{bundle, iq, people};
+use crate::stanza::{iq, people};
 use crate::wire::{Item, WireError, el, print};
 
 impl Driver {
@@ -174,12 +174,10 @@ impl Driver {
         // Refused, never kept waiting: whoever waits here may be the one who reads the events.
         let full = in_flight >= OUTPUT_BYTES_MAX;
         match command {
-            Some(Command::Upload { reply, .. }) if full => drop(reply.send(Err(Closed::Busy))),
+            Some(Command::Message { reply, .. }) if full => drop(reply.send(Err(Closed::Busy))),
             Some(Command::Iq { reply, .. }) if full => drop(reply.send(Err(IqError::Busy))),
             Some(Command::Presence { reply, .. }) if full => drop(reply.send(Err(Closed::Busy))),
-            Some(Command::Upload { to, id, bundle, reply }) => {
-                let to = to.as_deref().unwrap_or(&self.account.config.bridge);
-                let message = bundle::upload(to, &id, &bundle);
+            Some(Command::Message { message, reply }) => {
                 let _ = reply.send(self.send_fitting(wire, &message));
             }
             Some(Command::Iq { set, whom, payload, reply }) => {
@@ -224,16 +222,19 @@ impl Driver {
 
     /// Sends a stanza, unless the server has said that it takes none so large: it would end the stream.
     fn send_fitting(&mut self, wire: &mut Stream, stanza: &Element) -> Result<(), Closed> {
-        let bytes = print(stanza, ns::CLIENT).len();
-        if bytes > self.stanza_max {
-            return Err(Closed::OverLimit { bytes, max: self.stanza_max });
+        let text = print(stanza, ns::CLIENT);
+        if text.len() > self.stanza_max {
+            return Err(Closed::OverLimit { bytes: text.len(), max: self.stanza_max });
         }
-        self.send(wire, stanza);
+        self.send_text(wire, text);
         Ok(())
     }
 
     pub(super) fn send(&mut self, wire: &mut Stream, stanza: &Element) {
-        let text = print(stanza, ns::CLIENT);
+        self.send_text(wire, print(stanza, ns::CLIENT));
+    }
+
+    fn send_text(&mut self, wire: &mut Stream, text: String) {
         wire.push_text(&text);
         if let Some(sm) = &mut self.sm {
             sm.sent(text);

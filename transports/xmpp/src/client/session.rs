@@ -243,7 +243,7 @@ impl Driver {
 /// Answers a command while there is no session; the one to stop is returned.
 fn refuse(command: Option<Command>) -> Option<Stop> {
     match command {
-        Some(Command::Upload { reply, .. }) => {
+        Some(Command::Message { reply, .. }) => {
             let _ = reply.send(Err(Closed::Offline));
             None
         }
