@@ -137,7 +137,9 @@ fn print(kind: Kind, burst: usize, found: &[Vec<Round>; 4]) {
     println!(
         "bench: xmpp_{server}_echo_per_s {chat:.0} (messages with the same bundle through a component that echoes)"
     );
-    println!("bench: xmpp_{server}_unarchived_echo_per_s {bare:.0} (the same, and the server archives nothing)");
+    println!(
+        "bench: xmpp_{server}_unarchived_echo_per_s {bare:.0} (the same, and the server archives nothing)"
+    );
     println!(
         "bench: xmpp_{server}_same_per_s {same:.0} (the bridge's stanzas from a component that checks and keeps nothing)"
     );

@@ -4,9 +4,7 @@ use bytes::Bytes;
 use carrier_pigeon::bridge::desk;
 use carrier_pigeon::bridge::judge::FALLBACK_BODY;
 use pigeon_harness::Server;
-use pigeon_xmpp::{
-    ComponentConfig, ComponentEvent, Delivery, Secret, SendError, spawn_component,
-};
+use pigeon_xmpp::{ComponentConfig, ComponentEvent, Delivery, Secret, SendError, spawn_component};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How the component answers an upload.
@@ -60,7 +58,8 @@ impl Echo {
                             patiently(|| handle.hand_out(&from, &id, bundle.clone())).await;
                         }
                         Answer::AsTheBridge => {
-                            let [author, recipient] = ["elaine", "jerry"].map(|name| format!("{name}@{host}"));
+                            let [author, recipient] =
+                                ["elaine", "jerry"].map(|name| format!("{name}@{host}"));
                             let message = ordinary(&author, &recipient, number, bundle);
                             patiently(|| handle.deliver(message.clone())).await;
                             patiently(|| handle.verdict(&from, &VERDICT, None)).await;

@@ -1,17 +1,17 @@
 //! What all tasks of the bridge share, and how verdicts leave it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pigeon_bundle::{BridgeCard, BridgeIdentity, BundleId, MessageDigest, Reveal, Verdict, VerdictCode};
-use pigeon_xmpp::{ComponentHandle, SendError};
+use pigeon_xmpp::{ComponentHandle, SendError, VERDICTS_MAX};
 
 use super::accounts::Accounts;
 use super::config::PickUp;
-use super::flights::Flights;
+use super::flights::{Flights, Waiter};
 use super::judge::Judge;
 use super::keys::{self, BridgeKeyError};
 use super::ledger::{Books as _, Ledger, LedgerError};
@@ -163,6 +163,23 @@ impl Desk {
         let reveal = reveal.map(|reveal| reveal.0);
         if let Err(error) = patiently(|| self.component.verdict(to, &bytes, reveal)).await {
             tracing::debug!(%error, "a verdict was not sent");
+        }
+    }
+
+    /// Signs acceptances of this moment and sends them, those for one carrier together.
+    pub async fn accept(&self, waiters: &[Waiter], time_s: u64) {
+        let mut carriers: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
+        for Waiter { to, bundle, message } in waiters {
+            let code = VerdictCode::Accepted;
+            let verdict = Verdict { bundle: *bundle, message: *message, code, time_s };
+            carriers.entry(to).or_default().push(verdict.sign(&self.identity));
+        }
+        for (to, verdicts) in carriers {
+            for verdicts in verdicts.chunks(VERDICTS_MAX) {
+                if let Err(error) = patiently(|| self.component.verdicts(to, verdicts)).await {
+                    tracing::debug!(%error, "verdicts were not sent");
+                }
+            }
         }
     }
 }

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 use pigeon_bundle::{Verdict, VerdictCode};
 use pigeon_xmpp::{ComponentHandle, Synced};
 use tokio::sync::mpsc;
@@ -26,8 +26,8 @@ use super::worker::{is_session_of, passing};
 
 /// How long the connection must have stood after the server took a message.
 const STAND: Duration = Duration::from_secs(1);
-/// Batches that may wait for the server's answer.
-pub const BATCHES_MAX: usize = 8;
+/// Batches that may wait for the server's answer to those before them.
+pub const BATCHES_MAX: usize = 64;
 /// Batches that the server has taken and that are not settled. Two seconds of many small ones.
 const TAKEN_MAX: usize = 4_096;
 /// Messages that leave the queue in one transaction.
@@ -78,7 +78,8 @@ pub async fn run(desk: Arc<Desk>, batches: mpsc::Receiver<Batch>) -> Result<(), 
     Ok(())
 }
 
-/// Waits until the server has taken what was sent, and says so.
+/// Waits until the server has taken what was sent, and says so. What is sent meanwhile waits for the next question, so
+/// that a busy server is asked, the disk synced and a carrier told once for many messages.
 async fn accept(
     desk: &Desk,
     mut batches: mpsc::Receiver<Batch>,
@@ -86,22 +87,23 @@ async fn accept(
 ) -> Result<(), LedgerError> {
     let mut waiting = Vec::new();
     while batches.recv_many(&mut waiting, BATCHES_MAX).await > 0 {
-        let accepted = join_all(waiting.drain(..).map(async |batch: Batch| {
-            let Batch { component, sent } = batch;
-            match component.sync().await {
-                Ok(over) => Some(Taken { at: Instant::now(), over, component, sent }),
+        let (components, sent): (Vec<_>, Vec<_>) =
+            waiting.drain(..).map(|Batch { component, sent }| (component, sent)).unzip();
+        let synced = ComponentHandle::sync_all(&components).await;
+        let (at, time_s) = (Instant::now(), now_s());
+        let mut accepted = Vec::new();
+        for ((component, sent), synced) in components.into_iter().zip(sent).zip(synced) {
+            match synced {
+                Ok(over) => accepted.push(write_down(desk, Taken { at, over, component, sent }, time_s)),
                 Err(error) => {
                     tracing::info!(%error, messages = sent.len(), "what was sent stays in doubt");
                     sent.iter().for_each(|sent| desk.flights.stall(&sent.key));
-                    None
                 }
             }
-        }));
-        let accepted = accepted.await.into_iter().flatten().map(async |batch| {
-            let sent = try_join_all(batch.sent.into_iter().map(|sent| accept_one(desk, sent))).await?;
-            Ok::<_, LedgerError>(Taken { sent: sent.into_iter().flatten().collect(), ..batch })
-        });
-        for batch in try_join_all(accepted).await? {
+        }
+        let (accepted, waiters): (Vec<_>, Vec<_>) = try_join_all(accepted).await?.into_iter().unzip();
+        desk.accept(&waiters.concat(), time_s).await;
+        for batch in accepted {
             // The other end goes only with an error, which ends this too.
             let _ = taken.send(batch).await;
         }
@@ -109,18 +111,28 @@ async fn accept(
     Ok(())
 }
 
-/// Writes down and says that the server has taken a message, which is given back to be settled: as it is where that was
-/// said the last time, or where it came back, which may be because the server stops.
-async fn accept_one(desk: &Desk, sent: Sent) -> Result<Option<Sent>, LedgerError> {
+/// Writes down what the server has taken. What of it is to be settled, and who waits for the acceptance.
+async fn write_down(desk: &Desk, batch: Taken, time_s: u64) -> Result<(Taken, Vec<Waiter>), LedgerError> {
+    let written = try_join_all(batch.sent.into_iter().map(|sent| accept_one(desk, sent, time_s))).await?;
+    let (sent, waiters): (Vec<_>, Vec<_>) = written.into_iter().flatten().unzip();
+    Ok((Taken { sent, ..batch }, waiters.concat()))
+}
+
+/// Writes down that the server has taken a message, which is given back to be settled, with who waits to hear it: as it is
+/// where that was said the last time, or where it came back, which may be because the server stops.
+async fn accept_one(
+    desk: &Desk,
+    sent: Sent,
+    time_s: u64,
+) -> Result<Option<(Sent, Vec<Waiter>)>, LedgerError> {
     let Sent { key, record, outcome } = sent;
     if let Outcome::Refused(code) = outcome {
         refuse(desk, &key, record, code).await?;
         return Ok(None);
     }
     if record.state.is_accepted() || desk.flights.returned(&key).is_some() {
-        return Ok(Some(Sent { key, record, outcome }));
+        return Ok(Some((Sent { key, record, outcome }, Vec::new())));
     }
-    let time_s = now_s();
     let record = Record { state: State::Decided { code: VerdictCode::Accepted, time_s }, ..record };
     if passing(desk.ledger.accept(&key, &record).await)?.is_none() {
         desk.flights.stall(&key);
@@ -130,8 +142,7 @@ async fn accept_one(desk: &Desk, sent: Sent) -> Result<Option<Sent>, LedgerError
     if is_first {
         desk.audit(&record.bundle, &key.message(), VerdictCode::Accepted, "delivered");
     }
-    say_accepted(desk, &waiters, time_s).await;
-    Ok(Some(Sent { key, record, outcome }))
+    Ok(Some((Sent { key, record, outcome }, waiters)))
 }
 
 /// Waits until the connection has stood for a while, and lets go of what the server has kept.
@@ -175,7 +186,7 @@ async fn settle(desk: &Desk, mut taken: mpsc::Receiver<Taken>) -> Result<(), Led
 /// It is settled. Somebody may have come to wait before its acceptance was known, or it may have come back just now.
 async fn land(desk: &Desk, key: &LedgerKey) -> Result<(), LedgerError> {
     let (waiters, returned) = desk.flights.land(key);
-    say_accepted(desk, &waiters, now_s()).await;
+    desk.accept(&waiters, now_s()).await;
     match returned {
         Some(returned) => passing(doubt::returned(desk, key, returned).await).map(|_| ()),
         None => Ok(()),
@@ -206,14 +217,6 @@ async fn came_back(
             Ok(())
         }
         Returned::Refused(code) => refuse(desk, key, record, code).await,
-    }
-}
-
-async fn say_accepted(desk: &Desk, waiters: &[Waiter], time_s: u64) {
-    for Waiter { to, bundle, message } in waiters {
-        let code = VerdictCode::Accepted;
-        let verdict = Verdict { bundle: *bundle, message: *message, code, time_s };
-        desk.verdict(to, &verdict, None).await;
     }
 }
 

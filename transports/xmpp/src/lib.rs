@@ -43,7 +43,7 @@ pub use component::{
 };
 pub use limits::{
     BODY_BYTES_MAX, BUNDLE_BYTES_MAX, CARD_BYTES_MAX, PICKUP_BYTES_MAX, REVEALS_MAX, STANZA_BYTES_MAX,
-    VERDICT_BYTES_MAX,
+    VERDICT_BYTES_MAX, VERDICTS_MAX,
 };
 pub use reason::OfflineReason;
 pub use secret::Secret;

@@ -159,8 +159,10 @@ impl Driver {
             Incoming::Nothing => {}
             Incoming::Reply(reply) => self.send(wire, &reply),
             Incoming::Answer(kind) => self.iqs.answer(stanza, kind, stanza.children().next()),
-            Incoming::Verdict(verdict) => {
-                self.say(ClientEvent::Verdict { bytes: verdict.bytes, reveal: verdict.reveal });
+            Incoming::Verdicts(verdicts) => {
+                for verdict in verdicts {
+                    self.say(ClientEvent::Verdict { bytes: verdict.bytes, reveal: verdict.reveal });
+                }
             }
             Incoming::Refusal { id, condition, text } => {
                 self.say(ClientEvent::Refusal { id, condition, text });

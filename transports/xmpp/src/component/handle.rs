@@ -1,5 +1,6 @@
 //! The bridge's side of a component session.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::session::Driver;
 use crate::ask;
 use crate::client::ConfigError;
-use crate::limits::{BODY_BYTES_MAX, BUNDLE_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, VERDICT_BYTES_MAX};
+use crate::limits::{
+    BODY_BYTES_MAX, BUNDLE_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, VERDICT_BYTES_MAX, VERDICTS_MAX,
+};
 use crate::reason::OfflineReason;
 use crate::secret::Secret;
 use crate::stanza::delivery::Delivery;
@@ -268,9 +271,9 @@ pub(super) enum Command {
         host: String,
         reply: oneshot::Sender<Result<u64, SendError>>,
     },
-    Verdict {
+    Verdicts {
         to: String,
-        verdict: Vec<u8>,
+        verdicts: Vec<Vec<u8>>,
         reveal: Option<[u8; 32]>,
         reply: oneshot::Sender<Result<u64, SendError>>,
     },
@@ -353,10 +356,29 @@ impl ComponentHandle {
     /// # Errors
     /// When there is no connection or the verdict is too large.
     pub async fn verdict(&self, to: &str, verdict: &[u8], reveal: Option<[u8; 32]>) -> Result<(), SendError> {
-        limit("the verdict", verdict.len(), VERDICT_BYTES_MAX)?;
+        self.send_verdicts(to, vec![verdict.to_vec()], reveal).await
+    }
+
+    /// Sends several verdicts to a carrier, at most [`VERDICTS_MAX`] of them, in one stanza.
+    ///
+    /// # Errors
+    /// When there is no connection, or there are too many or too large ones.
+    pub async fn verdicts(&self, to: &str, verdicts: &[Vec<u8>]) -> Result<(), SendError> {
+        self.send_verdicts(to, verdicts.to_vec(), None).await
+    }
+
+    async fn send_verdicts(
+        &self,
+        to: &str,
+        verdicts: Vec<Vec<u8>>,
+        reveal: Option<[u8; 32]>,
+    ) -> Result<(), SendError> {
+        let bytes = verdicts.iter().map(Vec::len);
+        limit("a verdict", bytes.clone().max().unwrap_or(0), VERDICT_BYTES_MAX)?;
+        limit("a stanza of verdicts", bytes.sum(), VERDICTS_MAX * VERDICT_BYTES_MAX)?;
         parse_jid(to).ok_or(SendError::Jid { role: "carrier" })?;
-        let (to, verdict) = (to.to_owned(), verdict.to_vec());
-        self.send(|reply| Command::Verdict { to, verdict, reveal, reply }).await
+        let to = to.to_owned();
+        self.send(|reply| Command::Verdicts { to, verdicts, reveal, reply }).await
     }
 
     /// Hands a bundle to a carrier that picks it up for its recipient.
@@ -408,6 +430,23 @@ impl ComponentHandle {
     /// When the connection broke in between: everything sent since the last successful sync must be sent again.
     pub async fn sync(&self) -> Result<Synced, SyncError> {
         self.ping(self.unsynced.swap(0, Ordering::AcqRel)).await
+    }
+
+    /// As [`sync`](Self::sync) for several handles, in their order, with one question for all that was sent over the same
+    /// connection.
+    pub async fn sync_all(handles: &[Self]) -> Vec<Result<Synced, SyncError>> {
+        let mut answers: BTreeMap<u64, Result<Synced, SyncError>> = BTreeMap::new();
+        let mut all = Vec::with_capacity(handles.len());
+        for handle in handles {
+            let connection = handle.unsynced.swap(0, Ordering::AcqRel);
+            let answer = match answers.get(&connection) {
+                Some(answer) => answer.clone(),
+                None => handle.ping(connection).await,
+            };
+            answers.insert(connection, answer.clone());
+            all.push(answer);
+        }
+        all
     }
 
     /// Returns when the server has answered once more on the connection of an earlier sync. What a server that stops had

@@ -52,7 +52,9 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 /// The bytes in `element`'s text, at most `max`. White space inside is allowed, as XEP senders wrap lines.
 pub(crate) fn bytes_of(element: &Element, what: &'static str, max: usize) -> Result<Vec<u8>, StanzaError> {
     let mut text = element.text();
-    text.retain(|c| !c.is_ascii_whitespace());
+    if text.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        text.retain(|c| !c.is_ascii_whitespace());
+    }
     let bytes = text.len() / 4 * 3;
     // Padding makes at most two of these bytes disappear.
     if bytes > max + 2 {

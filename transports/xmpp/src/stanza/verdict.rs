@@ -3,7 +3,7 @@
 use minidom::Element;
 
 use super::{StanzaError, base64, bytes_of};
-use crate::limits::VERDICT_BYTES_MAX;
+use crate::limits::{VERDICT_BYTES_MAX, VERDICTS_MAX};
 use crate::ns;
 use crate::wire::{With, el};
 
@@ -14,25 +14,26 @@ pub(crate) struct Verdict {
     pub(crate) reveal: Option<[u8; 32]>,
 }
 
-/// From the bridge at `from` to the carrier.
-pub(crate) fn message(from: &str, to: &str, verdict: &[u8], reveal: Option<&[u8; 32]>) -> Element {
-    let message = el("message", ns::COMPONENT)
-        .with("from", from)
-        .with("to", to)
-        .child(el("verdict", ns::BRIDGE).with_text(base64(verdict)));
+/// From the bridge at `from` to the carrier: verdicts, and for one alone what shows that its message has arrived.
+pub(crate) fn message(from: &str, to: &str, verdicts: &[Vec<u8>], reveal: Option<&[u8; 32]>) -> Element {
+    let message = el("message", ns::COMPONENT).with("from", from).with("to", to);
+    let message = verdicts.iter().fold(message, |message, verdict| {
+        message.child(el("verdict", ns::BRIDGE).with_text(base64(verdict)))
+    });
     match reveal {
         Some(reveal) => message.child(el("reveal", ns::BRIDGE).with_text(base64(reveal))),
         None => message,
     }
 }
 
-/// The verdict in a message, if it has one.
-pub(crate) fn parse(message: &Element) -> Option<Result<Verdict, StanzaError>> {
-    let verdict = message.get_child("verdict", ns::BRIDGE)?;
-    let reveal = message.get_child("reveal", ns::BRIDGE);
-    let parse = || {
+/// The verdicts in a message, if it has any; the first [`VERDICTS_MAX`] of them. A
+/// reveal belongs to the first.
+pub(crate) fn parse(message: &Element) -> Option<Vec<Result<Verdict, StanzaError>>> {
+    let all = message.children().filter(|child| child.is("verdict", ns::BRIDGE));
+    let mut reveal = message.get_child("reveal", ns::BRIDGE);
+    let mut parse = |verdict| {
         let bytes = bytes_of(verdict, "verdict", VERDICT_BYTES_MAX)?;
-        let reveal = match reveal {
+        let reveal = match reveal.take() {
             Some(reveal) => {
                 let bytes = bytes_of(reveal, "reveal", 32)?;
                 Some(bytes.try_into().map_err(|_| StanzaError::Form("reveal"))?)
@@ -41,7 +42,8 @@ pub(crate) fn parse(message: &Element) -> Option<Result<Verdict, StanzaError>> {
         };
         Ok(Verdict { bytes, reveal })
     };
-    Some(parse())
+    let verdicts: Vec<_> = all.take(VERDICTS_MAX).map(&mut parse).collect();
+    (!verdicts.is_empty()).then_some(verdicts)
 }
 
 #[cfg(test)]
@@ -52,28 +54,42 @@ mod tests {
 
     #[test]
     fn verdict_snapshot_and_back() {
-        let text = print(&message("bridge.h", "a@h/r", &[1, 2, 3], Some(&[0; 32])), ns::COMPONENT);
+        let text = print(&message("bridge.h", "a@h/r", &[vec![1, 2, 3]], Some(&[0; 32])), ns::COMPONENT);
         assert_eq!(
             text,
             "<message from='bridge.h' to='a@h/r'><verdict xmlns='urn:carrierpigeon:bridge:1'>AQID</verdict>\
              <reveal xmlns='urn:carrierpigeon:bridge:1'>AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=</reveal></message>"
         );
-        let verdict = parse(&parse_element(&text)).unwrap().unwrap();
-        assert_eq!(verdict, Verdict { bytes: vec![1, 2, 3], reveal: Some([0; 32]) });
+        let verdicts = parse(&parse_element(&text)).unwrap();
+        assert_eq!(verdicts, [Ok(Verdict { bytes: vec![1, 2, 3], reveal: Some([0; 32]) })]);
     }
 
     #[test]
     fn without_a_reveal() {
-        let message = message("b", "c", &[9], None);
-        assert_eq!(parse(&message).unwrap().unwrap(), Verdict { bytes: vec![9], reveal: None });
+        let message = message("b", "c", &[vec![9]], None);
+        assert_eq!(parse(&message).unwrap(), [Ok(Verdict { bytes: vec![9], reveal: None })]);
+    }
+
+    #[test]
+    fn several_together_and_one_that_cannot_be_read() {
+        let all: Vec<_> = (0..=u8::try_from(VERDICTS_MAX).unwrap()).map(|n| vec![n]).collect();
+        let parsed = parse(&message("b", "c", &all, None)).unwrap();
+        assert_eq!(parsed.len(), VERDICTS_MAX);
+        assert_eq!(parsed[1], Ok(Verdict { bytes: vec![1], reveal: None }));
+        let bad = message("b", "c", &[vec![1]], None)
+            .child(el("verdict", ns::BRIDGE).with_text("?"))
+            .child(el("verdict", ns::BRIDGE).with_text("Ag=="));
+        let parsed = parse(&bad).unwrap();
+        assert!(parsed[0].is_ok() && parsed[1].is_err() && parsed[2].is_ok(), "{parsed:?}");
     }
 
     #[test]
     fn a_reveal_of_another_length_is_refused() {
-        let short = message("b", "c", &[9], None).child(el("reveal", ns::BRIDGE).with_text("AAAA"));
-        assert_eq!(parse(&short), Some(Err(StanzaError::Form("reveal"))));
-        let long = message("b", "c", &[9], None).child(el("reveal", ns::BRIDGE).with_text(base64(&[0; 33])));
-        assert!(matches!(parse(&long), Some(Err(StanzaError::TooLarge { .. }))));
+        let short = message("b", "c", &[vec![9]], None).child(el("reveal", ns::BRIDGE).with_text("AAAA"));
+        assert_eq!(parse(&short), Some(vec![Err(StanzaError::Form("reveal"))]));
+        let long =
+            message("b", "c", &[vec![9]], None).child(el("reveal", ns::BRIDGE).with_text(base64(&[0; 33])));
+        assert!(matches!(parse(&long).unwrap()[..], [Err(StanzaError::TooLarge { .. })]));
         assert!(parse(&el("message", ns::CLIENT)).is_none());
     }
 }

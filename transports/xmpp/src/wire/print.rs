@@ -87,7 +87,13 @@ pub(super) fn attribute(name: &str, value: &str, out: &mut String) {
 /// Escapes for text and attributes alike. What XML 1.0 cannot hold at all (section 2.2) becomes U+FFFD: a message
 /// with a stray control character must not end the stream.
 fn escape(text: &str, out: &mut String) {
-    for c in text.chars() {
+    let mut rest = text;
+    // Most of it is base64: what needs no care is copied as a whole.
+    while let Some(at) = rest.bytes().position(needs_care) {
+        let (plain, others) = rest.split_at(at);
+        out.push_str(plain);
+        let mut others = others.chars();
+        let Some(c) = others.next() else { break };
         match c {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
@@ -99,7 +105,14 @@ fn escape(text: &str, out: &mut String) {
             '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
             other => out.push(other),
         }
+        rest = others.as_str();
     }
+    out.push_str(rest);
+}
+
+/// Whether a character that begins with this byte may have to be escaped: 0xEF is the first of U+FFFE and U+FFFF.
+fn needs_care(byte: u8) -> bool {
+    matches!(byte, b'<' | b'>' | b'&' | b'\'' | b'"' | 0..=0x1f | 0xef)
 }
 
 #[cfg(test)]
