@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use pigeon_harness::files::temp_dir;
+use pigeon_harness::files::{binary, temp_dir};
 use pigeon_harness::{Bridge, BridgeSpec, Event, Kind, Node, Place};
 use support::portal::{Portal, Way};
 use support::scene::{JERRY, Scene, node_spec, registered, server, texts};
@@ -23,10 +23,14 @@ fn write(scene: &Scene, numbers: std::ops::Range<usize>) -> Vec<String> {
     texts
 }
 
-/// All has arrived, once, and its author knows.
+/// All has arrived, once and in order, and its author knows.
 fn all_arrived(scene: &Scene, written: &[String]) {
     until(&scene.jerry, "all messages", || texts(&scene.jerry).len() >= written.len());
     assert_eq!(texts(&scene.jerry), written);
+    all_delivered(scene);
+}
+
+fn all_delivered(scene: &Scene) {
     let delivered =
         || messages(&scene.elaine, "outbox").iter().all(|message| message["state"] == "delivered");
     until(&scene.elaine, "all receipts", delivered);
@@ -81,6 +85,41 @@ fn what_a_full_offline_store_refuses_is_found_in_the_archive(kind: Kind) {
     all_arrived(&scene, &written);
 }
 
+/// As ejabberd is packaged: what is on its way for half a minute is not sent a second time behind it.
+fn a_server_that_reads_slowly_gets_each_bundle_once(kind: Kind) {
+    let scene = Scene::on(kind, |spec| spec.client_kb_per_s = Some(3), pigeon_harness::Server::c2s_addr);
+    scene.exchange_cards();
+    // Eleven seconds each on the line, of what does not shrink.
+    let started = Instant::now();
+    let mut state = 1_u64;
+    let mut digit = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from_digit((state >> 40) as u32 % 36, 36).unwrap()
+    };
+    let mut written: Vec<String> = (0..2).map(|_| (0..20_000).map(|_| digit()).collect()).collect();
+    for text in &written {
+        send(&scene.elaine, "jerry", text);
+    }
+    all_delivered(&scene);
+    // It comes after whatever else has been sent.
+    written.push("the last".to_owned());
+    send(&scene.elaine, "jerry", "the last");
+    all_delivered(&scene);
+    assert!(texts(&scene.jerry).iter().all(|text| written.contains(text)));
+    assert_eq!(texts(&scene.jerry).len(), written.len());
+    let mut asking = std::process::Command::new(binary("pigeon-bridge").unwrap());
+    let asked = asking.arg("--config").arg(scene.bridge.config_file()).arg("status").output().unwrap();
+    let status = String::from_utf8(asked.stdout).unwrap();
+    let log = std::fs::read_to_string(scene.bridge.daemon().log()).unwrap();
+    let delivered = log.matches("verdict=Accepted reason=\"delivered\"").count();
+    assert!(delivered >= written.len(), "{status}");
+    assert!(started.elapsed() > Duration::from_secs(15), "it was not slow");
+    assert!(
+        status.contains(&format!("uploads     {delivered}\n")),
+        "{delivered} were delivered of:\n{status}"
+    );
+}
+
 /// A server that has lost an account's mail, and the account with it.
 fn what_the_server_has_lost_is_fetched_from_the_bridge(kind: Kind) {
     let scene = Scene::new(kind);
@@ -133,5 +172,6 @@ pigeon_harness::on_both_servers! {
     cut_connections_are_resumed_and_nothing_is_lost_or_doubled,
     what_a_full_offline_store_refuses_is_found_in_the_archive,
     what_the_server_has_lost_is_fetched_from_the_bridge,
+    a_server_that_reads_slowly_gets_each_bundle_once,
     a_captive_portal_is_explained_and_passes,
 }

@@ -95,5 +95,5 @@ pub mod limits {
         SEGMENT_SIZE, SEGMENT_SIZE_SCARCE, SILENCE_MS,
     };
     pub use crate::tombstones::{CACHE_MAX, CACHE_PER_NEIGHBOUR_MAX, DEAD_MAX, RECENT_MAX};
-    pub use crate::uplink::{UPLOAD_QUEUE_MAX, UPLOADS_MAX, VERDICT_TIMEOUT_MS};
+    pub use crate::uplink::{UPLOAD_QUEUE_MAX, UPLOAD_WINDOW_BYTES, UPLOADS_MAX, VERDICT_TIMEOUT_MS};
 }

@@ -12,8 +12,12 @@ use crate::notice::Notice;
 use crate::quality;
 use crate::trouble::Flow;
 
-/// Uploads without a verdict at the same time.
-pub const UPLOADS_MAX: usize = 8;
+/// Bytes of bundles under way without a verdict. A server that takes 3,000 bytes a second, as ejabberd does as packaged,
+/// is through with them in a minute, before [`VERDICT_TIMEOUT_MS`]; larger ones fill a line of 1 MB/s with 0.1 s to the
+/// bridge and back.
+pub const UPLOAD_WINDOW_BYTES: u64 = 131_072;
+/// Bundles under way without a verdict, however small.
+pub const UPLOADS_MAX: usize = 128;
 /// An upload without a verdict is tried again after this.
 pub const VERDICT_TIMEOUT_MS: u64 = 120_000;
 /// Bundles that wait for an upload; the rest is found in the store when these are through.
@@ -37,7 +41,15 @@ pub(crate) struct Uplink {
     scan: Scan,
     scan_at_ms: u64,
     queue: VecDeque<BundleId>,
-    in_flight: BTreeMap<BundleId, u64>,
+    in_flight: BTreeMap<BundleId, Flight>,
+    in_flight_bytes: u64,
+}
+
+/// An upload without a verdict.
+#[derive(Debug)]
+struct Flight {
+    bytes: u64,
+    late_ms: u64,
 }
 
 impl Uplink {
@@ -51,16 +63,29 @@ impl Uplink {
 
     /// The bundle is gone; a verdict may still come and is ignored.
     pub(crate) fn forget(&mut self, id: &BundleId) {
-        self.in_flight.remove(id);
+        if let Some(flight) = self.in_flight.remove(id) {
+            self.in_flight_bytes -= flight.bytes;
+        }
+    }
+
+    /// Whether so much more may go up now. One alone always may.
+    fn takes(&self, bytes: u64) -> bool {
+        self.in_flight.is_empty()
+            || self.in_flight.len() < UPLOADS_MAX && self.in_flight_bytes + bytes <= UPLOAD_WINDOW_BYTES
+    }
+
+    fn start(&mut self, id: BundleId, bytes: u64, now_ms: u64) {
+        self.in_flight.insert(id, Flight { bytes, late_ms: now_ms + VERDICT_TIMEOUT_MS });
+        self.in_flight_bytes += bytes;
     }
 
     pub(crate) fn next_ms(&self) -> Option<u64> {
         let scan = (self.scan != Scan::Done && self.has_room()).then_some(self.scan_at_ms);
-        scan.into_iter().chain(self.in_flight.values().copied()).min()
+        scan.into_iter().chain(self.in_flight.values().map(|flight| flight.late_ms)).min()
     }
 
     fn has_room(&self) -> bool {
-        self.in_flight.len() < UPLOADS_MAX && self.queue.is_empty()
+        self.takes(1) && self.queue.is_empty()
     }
 
     fn queue(&mut self, id: BundleId, first: bool) {
@@ -113,13 +138,19 @@ impl Core {
     }
 
     fn start_uploads(&mut self, cx: &mut Context<'_>) -> Flow {
-        while self.uplink.in_flight.len() < UPLOADS_MAX {
-            let Some(bundle) = self.uplink.queue.pop_front() else { break };
-            let Some(entry) = self.entry(cx, &bundle)? else { continue };
-            if !self.may_go_up(cx, &bundle, &entry)? {
-                continue;
+        while self.uplink.takes(1)
+            && let Some(bundle) = self.uplink.queue.front().copied()
+        {
+            let bytes = match self.entry(cx, &bundle)? {
+                Some(entry) => self.may_go_up(cx, &bundle, &entry)?,
+                None => None,
+            };
+            if bytes.is_some_and(|bytes| !self.uplink.takes(bytes)) {
+                break;
             }
-            self.uplink.in_flight.insert(bundle, cx.now.mono_ms + VERDICT_TIMEOUT_MS);
+            self.uplink.queue.pop_front();
+            let Some(bytes) = bytes else { continue };
+            self.uplink.start(bundle, bytes, cx.now.mono_ms);
             cx.out.push(Action::Upload { bundle });
             cx.notice(Notice::Uploaded { bundle });
         }
@@ -127,10 +158,9 @@ impl Core {
     }
 
     fn retry_uploads(&mut self, now_ms: u64) {
-        let late: Vec<BundleId> =
-            self.uplink.in_flight.iter().filter(|(_, at_ms)| **at_ms <= now_ms).map(|(id, _)| *id).collect();
-        for id in late {
-            self.uplink.in_flight.remove(&id);
+        let late = self.uplink.in_flight.iter().filter(|(_, flight)| flight.late_ms <= now_ms);
+        for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.uplink.forget(&id);
             self.uplink.queue(id, false);
         }
     }
@@ -144,7 +174,7 @@ impl Core {
         let page = cx.catalog.page(after, SCAN_PAGE)?;
         let last = page.last().map(|(id, _)| *id);
         for (id, entry) in page {
-            if (entry.pool == Pool::Own) == own && self.may_go_up(cx, &id, &entry)? {
+            if (entry.pool == Pool::Own) == own && self.may_go_up(cx, &id, &entry)?.is_some() {
                 self.uplink.queue(id, false);
             }
         }
@@ -158,21 +188,22 @@ impl Core {
         Ok(())
     }
 
-    fn may_go_up(&self, cx: &Context<'_>, id: &BundleId, entry: &Entry) -> Flow<bool> {
+    /// The bytes of a bundle that is for the bridge; `None` for one that is not, or not any more.
+    fn may_go_up(&self, cx: &Context<'_>, id: &BundleId, entry: &Entry) -> Flow<Option<u64>> {
         if (entry.pool == Pool::Own && self.config.pigeons_only)
             || entry.at_bridge
             || entry.refused_by_bridge
             || matches!(entry.opened, Opened::Delivered | Opened::Refused)
         {
-            return Ok(false);
+            return Ok(None);
         }
-        let Some(meta) = cx.catalog.meta(id)? else { return Ok(false) };
-        Ok(meta.has_uplink && !self.expired(cx, &meta, entry))
+        let meta = cx.catalog.meta(id)?.filter(|meta| meta.has_uplink && !self.expired(cx, meta, entry));
+        Ok(meta.map(|meta| u64::from(meta.size)))
     }
 
     /// The bridge's word. It is recorded whenever it comes.
     pub(crate) fn verdict(&mut self, cx: &mut Context<'_>, bundle: BundleId, accepted: bool) -> Flow {
-        self.uplink.in_flight.remove(&bundle);
+        self.uplink.forget(&bundle);
         cx.notice(if accepted {
             Notice::BridgeAccepted { bundle }
         } else {

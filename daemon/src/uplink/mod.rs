@@ -7,8 +7,9 @@ mod archive;
 mod bridge;
 mod hub;
 mod pickup;
+mod uploads;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,10 +37,8 @@ use bridge::{Answer, Introducer};
 pub use hub::Hub;
 use hub::{Report, Told};
 use pickup::{TokenKey, Tokens};
+use uploads::Uploads;
 
-/// An upload without a verdict is sent again after this, then after twice as long, and so on.
-const VERDICT_WAIT: Duration = Duration::from_secs(10);
-const VERDICT_WAIT_MAX: Duration = Duration::from_secs(300);
 /// A failing store is asked again after this.
 const KEEP_RETRY: Duration = Duration::from_secs(5);
 /// A question that the bridge did not answer is asked again after this, then after twice as long, and so on.
@@ -144,11 +143,6 @@ pub enum UplinkError {
     Config(#[from] pigeon_xmpp::ConfigError),
 }
 
-struct Pending {
-    wait: Duration,
-    again_at: Instant,
-}
-
 /// When to ask the bridge again.
 struct Question {
     wait: Duration,
@@ -194,7 +188,7 @@ struct Driver {
     uplink: Uplink,
     client: ClientHandle,
     bridge: Bridge,
-    pending: BTreeMap<BundleId, Pending>,
+    uploads: Uploads,
     introducer: Introducer,
     introduction: Question,
     /// Tombstones that the bridge has not confirmed, and when to tell it.
@@ -260,7 +254,7 @@ impl Uplink {
             uplink: self,
             client,
             bridge: Bridge::Unknown,
-            pending: BTreeMap::new(),
+            uploads: Uploads::default(),
             introducer,
             introduction: quiet(),
             owed: Vec::new(),
@@ -307,7 +301,7 @@ impl Driver {
             let questions =
                 [&self.introduction, &self.telling, &self.fetching, &self.fetching_own, &self.catching_up];
             let questions = questions.map(|question| question.at);
-            let wake = self.pending.values().map(|p| p.again_at).chain(questions.into_iter().flatten()).min();
+            let wake = self.uploads.next().into_iter().chain(questions.into_iter().flatten()).min();
             tokio::select! {
                 () = cancel.cancelled() => break,
                 event = events.recv() => match event {
@@ -572,7 +566,7 @@ impl Driver {
 
     async fn offline(&mut self, reason: &OfflineReason) {
         let was_ready = std::mem::replace(&mut self.bridge, Bridge::Unknown) == Bridge::Ready;
-        self.pending.clear();
+        self.uploads.clear();
         // What was asked of this session has no answer; the core tells again what it owes with the next `UplinkUp`.
         self.asked.abort_all();
         while self.asked.join_next().await.is_some() {}
@@ -604,8 +598,7 @@ impl Driver {
         match command {
             UplinkCommand::Upload(id) => {
                 if self.bridge == Bridge::Ready {
-                    self.pending
-                        .insert(id, Pending { wait: VERDICT_WAIT, again_at: Instant::now() + VERDICT_WAIT });
+                    self.uploads.begin(id, Instant::now());
                     self.upload(id).await;
                 }
             }
@@ -622,7 +615,7 @@ impl Driver {
         let bundle = match self.uplink.store.bundle(&id) {
             Ok(Some(bundle)) => bundle,
             Ok(None) => {
-                self.pending.remove(&id); // purged meanwhile
+                self.uploads.end(&id); // purged meanwhile
                 return;
             }
             Err(error) => {
@@ -632,23 +625,23 @@ impl Driver {
         };
         if !self.is_for_our_bridge(&bundle) {
             // Our bridge could only refuse it, with a verdict that does not count; another carrier may be luckier.
-            self.pending.remove(&id);
+            self.uploads.end(&id);
             self.core(CoreEvent::Verdict { bundle: id, accepted: false }).await;
             return;
         }
         let Some(card) = self.uplink.mailbox.bridge(&self.uplink.account.bridge) else { return };
         let address = card.address(&bundle.message_digest()).to_owned();
         match self.client.upload_to(&address, bundle.as_bytes().clone(), id.to_string()).await {
-            Ok(()) => {}
+            Ok(()) => self.uploads.sent(&id, bundle.as_bytes().len(), Instant::now()),
             Err(error @ (Closed::OverLimit { .. } | Closed::TooLarge { .. })) => self.unfit(id, &error).await,
-            // Offline or busy: it stays pending, and goes up again after its wait or with the next session.
+            // Offline or busy: it goes up again after its wait or with the next session.
             Err(error) => tracing::debug!(bundle = %id, %error, "not uploaded now"),
         }
     }
 
     /// This server takes nothing so large, so it was not sent. Another carrier's server may.
     async fn unfit(&mut self, id: BundleId, error: &Closed) {
-        self.pending.remove(&id);
+        self.uploads.end(&id);
         tracing::warn!(bundle = %id, %error, "a bundle does not go up by this account");
         if let Err(error) = self.uplink.mailbox.refused(&id, &error.to_string()).await {
             tracing::error!(%error, "a refusal cannot be kept");
@@ -670,14 +663,7 @@ impl Driver {
     }
 
     async fn upload_again(&mut self) {
-        let now = Instant::now();
-        let late: Vec<BundleId> =
-            self.pending.iter().filter(|(_, p)| p.again_at <= now).map(|(id, _)| *id).collect();
-        for id in late {
-            if let Some(pending) = self.pending.get_mut(&id) {
-                pending.wait = (pending.wait * 2).min(VERDICT_WAIT_MAX);
-                pending.again_at = now + pending.wait;
-            }
+        for id in self.uploads.due(Instant::now()) {
             self.upload(id).await;
         }
     }
@@ -727,6 +713,9 @@ impl Driver {
             ClientEvent::Refusal { id, condition, .. } => {
                 // The bridge is away, or the server is in trouble: the upload is repeated when its wait is over.
                 tracing::info!(bundle = id, condition, "an upload came back");
+                if let Some(id) = id.and_then(|id| id.parse().ok()) {
+                    self.uploads.returned(&id, Instant::now());
+                }
             }
             _ => {}
         }
@@ -769,11 +758,10 @@ impl Driver {
         };
         if verdict.code.is_passing() {
             // It goes up again when its wait is over.
-            let again_at = Instant::now() + VERDICT_WAIT_MAX;
-            self.pending.insert(named, Pending { wait: VERDICT_WAIT_MAX, again_at });
+            self.uploads.refused_for_now(named, Instant::now());
             return self.refused(&named, verdict.code).await;
         }
-        self.pending.remove(&named);
+        self.uploads.end(&named);
         let accepted = verdict.code.is_accepted();
         if accepted {
             self.unrefused(&named).await;

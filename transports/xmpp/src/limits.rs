@@ -100,4 +100,4 @@ pub(crate) const ATTEMPT_SPACING: Duration = Duration::from_millis(500);
 
 /// A slow uplink, bytes per second: packaged ejabberd passes 3,000. An answer is given as much more time as
 /// the bytes before it need at this rate.
-pub(crate) const SLOW_LINK_BYTES_PER_S: u64 = 2_000;
+pub const SLOW_LINK_BYTES_PER_S: u64 = 2_000;

@@ -1,5 +1,6 @@
 //! Up to the bridge, and what it is told.
 
+use pigeon_core::limits::{UPLOAD_WINDOW_BYTES, VERDICT_TIMEOUT_MS};
 use pigeon_core::{Catalog, Core, Event};
 
 use crate::support::pool::message;
@@ -104,9 +105,26 @@ fn news_goes_up_while_the_uplink_is_up_and_windows_are_kept() {
     for recipient in 0..6 {
         ids.extend([0, 1].map(|number| world.submit(0, recipient, number)));
     }
-    assert_eq!(world.uploads.len(), pigeon_core::limits::UPLOADS_MAX);
-    for id in ids {
-        world.event(0, Event::Verdict { bundle: id, accepted: true });
+    assert_eq!(world.uploads.len(), 12, "small ones do not wait for each other");
+    for id in &ids {
+        world.event(0, Event::Verdict { bundle: *id, accepted: true });
     }
-    assert_eq!(world.uploads.len(), 12);
+    // 25 kB and more each.
+    let large: Vec<_> = (0..6).map(|recipient| world.submit(0, recipient, 3)).collect();
+    let size = |recipient| u64::try_from(message(recipient, 3).bundle.as_bytes().len()).unwrap();
+    let sizes: Vec<u64> = (0..6).map(size).collect();
+    assert!(sizes.iter().sum::<u64>() > UPLOAD_WINDOW_BYTES, "{sizes:?}");
+    let fitting = sizes.iter().scan(0, |sum, size| {
+        *sum += size;
+        Some(*sum)
+    });
+    let fitting = fitting.take_while(|sum| *sum <= UPLOAD_WINDOW_BYTES).count();
+    assert_eq!(world.uploads[12..].len(), fitting);
+    world.event(0, Event::Verdict { bundle: large[0], accepted: true });
+    assert_eq!(world.uploads[12..].len(), fitting + 1);
+    // Without a verdict it goes up again, and so does what waited.
+    world.advance(VERDICT_TIMEOUT_MS);
+    let again: Vec<_> = world.uploads[12 + fitting + 1..].iter().map(|(_, id)| *id).collect();
+    assert!(large.iter().skip(1).all(|id| world.uploads.contains(&(0, *id))), "{again:?}");
+    assert_eq!(again.len(), fitting, "{again:?}");
 }

@@ -168,7 +168,7 @@ listen:
     max_stanza_size: 262144
     max_fsm_queue: 20000
     access: all
-    shaper: none # the packaged 3,000 bytes a second for clients would throttle bundles
+    shaper: clients # the packaged 3,000 bytes a second for clients would throttle bundles
   - port: {component_port}
     ip: {component_ip}
     module: ejabberd_service
@@ -192,7 +192,10 @@ acl:
     server: [{bridges}]
 access_rules:
   bridge_only: {{allow: bridge}}
+shaper:
+  slow: {slow}
 shaper_rules:
+  clients: {{{shaper}: all}}
   offline_all: {{{offline_max}: all}}
 modules:
   mod_adhoc: {{}}
@@ -211,6 +214,8 @@ modules:
         pem = file("server.pem"),
         ca = file("ca.crt"),
         database = file(DATABASE),
+        shaper = if spec.client_kb_per_s.is_some() { "slow" } else { "none" },
+        slow = spec.client_kb_per_s.unwrap_or(3) * 1_000,
         c2s_port = ports.c2s.port(),
         c2s_ip = json(&ports.c2s.ip().to_string()),
         require_tls = spec.require_tls,

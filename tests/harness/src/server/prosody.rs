@@ -114,7 +114,7 @@ http_ports = {{}}
 https_ports = {{}}
 ssl = {{ certificate = {cert}, key = {key} }}
 modules_enabled = {{
-  "register", "roster", "saslauth", "tls", "disco", "ping", "pep", "smacks", "carbons",
+  {limits}"register", "roster", "saslauth", "tls", "disco", "ping", "pep", "smacks", "carbons",
   {offline}"blocklist", "time", "version", "privilege"{push}
 }}
 modules_disabled = {{ {disabled} }}
@@ -130,7 +130,7 @@ default_archive_policy = true
 storage_archive_item_limit = {offline_max} -- of the archive too
 push_notification_with_body = false
 push_notification_with_sender = false
-limits = {{}} -- the packaged 10 kB/s for clients would throttle bundles
+limits = {{ c2s = {{ rate = "{client_kb_per_s}kb/s" }} }} -- counts where its module is loaded
 log = {{ {{ levels = {{ min = "info" }}, to = "file", filename = {log} }} }}
 
 VirtualHost {domain}
@@ -146,6 +146,8 @@ VirtualHost {domain}
         component_port = ports.component.port(),
         cert = file("server.crt"),
         key = file("server.key"),
+        limits = if spec.client_kb_per_s.is_some() { "\"limits\", " } else { "" },
+        client_kb_per_s = spec.client_kb_per_s.unwrap_or(10),
         push = if spec.push { ", \"cloud_notify\"" } else { "" },
         offline_max = spec.offline_max.unwrap_or(10_000),
         register = spec.register,

@@ -56,6 +56,9 @@ pub struct ServerSpec {
     pub offline_max: Option<u32>,
     /// Whether the server tells push services (XEP-0357). Off by default.
     pub push: bool,
+    /// How fast it reads what a client sends, kilobytes a second; `None`: as fast as it can. As packaged Prosody reads 10
+    /// and ejabberd 3.
+    pub client_kb_per_s: Option<u32>,
     /// Where config, data, CA and logs go; without one, a temporary directory that goes with the value.
     pub state_dir: Option<PathBuf>,
 }
@@ -85,6 +88,7 @@ impl ServerSpec {
             offline_store: true,
             offline_max: None,
             push: false,
+            client_kb_per_s: None,
             state_dir: None,
         }
     }

@@ -1,0 +1,134 @@
+//! Uploads without a verdict, and when each goes up again. Does no IO.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pigeon_bundle::BundleId;
+use pigeon_xmpp::SLOW_LINK_BYTES_PER_S;
+use tokio::time::Instant;
+
+/// An upload without a verdict is sent again after this, then after twice as long, and so on.
+const WAIT: Duration = Duration::from_secs(10);
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+struct Upload {
+    /// Bytes that are on their way, as far as is known.
+    bytes: usize,
+    wait: Duration,
+    again_at: Instant,
+}
+
+/// All of an account's.
+#[derive(Default)]
+pub(super) struct Uploads(BTreeMap<BundleId, Upload>);
+
+impl Uploads {
+    /// One is to go up.
+    pub(super) fn begin(&mut self, id: BundleId, now: Instant) {
+        self.0.insert(id, Upload { bytes: 0, wait: WAIT, again_at: now + WAIT });
+    }
+
+    /// It has been handed to the session. Its wait begins when a slow line is through with all that is on its way: a
+    /// second copy would only come after the first.
+    pub(super) fn sent(&mut self, id: &BundleId, bytes: usize, now: Instant) {
+        let Some(upload) = self.0.get_mut(id) else { return };
+        upload.bytes = bytes;
+        let wait = upload.wait;
+        let under_way: usize = self.0.values().map(|upload| upload.bytes).sum();
+        if let Some(upload) = self.0.get_mut(id) {
+            upload.again_at = now + wait + line_time(under_way);
+        }
+    }
+
+    /// The server or the bridge gave it back, so it is on its way no more.
+    pub(super) fn returned(&mut self, id: &BundleId, now: Instant) {
+        if let Some(upload) = self.0.get_mut(id) {
+            upload.bytes = 0;
+            upload.again_at = now + upload.wait;
+        }
+    }
+
+    /// It was refused for a reason that passes.
+    pub(super) fn refused_for_now(&mut self, id: BundleId, now: Instant) {
+        self.0.insert(id, Upload { bytes: 0, wait: WAIT_MAX, again_at: now + WAIT_MAX });
+    }
+
+    /// It needs to go up no more.
+    pub(super) fn end(&mut self, id: &BundleId) {
+        self.0.remove(id);
+    }
+
+    /// The session is over, and all that was on its way with it.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// When to look for [`due`](Self::due) ones.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.values().map(|upload| upload.again_at).min()
+    }
+
+    /// Those that go up again now. The next time each waits twice as long.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<BundleId> {
+        let late = self.0.iter_mut().filter(|(_, upload)| upload.again_at <= now);
+        late.map(|(id, upload)| {
+            upload.wait = (upload.wait * 2).min(WAIT_MAX);
+            upload.again_at = now + upload.wait;
+            *id
+        })
+        .collect()
+    }
+}
+
+/// What a slow line needs for bundles of so many bytes, which travel as base64.
+fn line_time(bytes: usize) -> Duration {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    Duration::from_secs(bytes.saturating_mul(4) / 3 / SLOW_LINK_BYTES_PER_S)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn id(n: u8) -> BundleId {
+        BundleId([n; 32])
+    }
+
+    #[test]
+    fn without_a_verdict_it_goes_up_again_each_time_later() {
+        let (mut uploads, start) = (Uploads::default(), Instant::now());
+        assert_eq!(uploads.next(), None);
+        uploads.begin(id(1), start);
+        let mut now = start;
+        for wait_s in [10, 20, 40, 80, 160, 300, 300] {
+            assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(wait_s));
+            assert!(uploads.due(uploads.next().unwrap() - Duration::from_millis(1)).is_empty());
+            now = uploads.next().unwrap();
+            assert_eq!(uploads.due(now), [id(1)]);
+        }
+        uploads.end(&id(1));
+        assert_eq!(uploads.next(), None);
+    }
+
+    #[test]
+    fn a_slow_line_gets_the_time_that_it_needs_for_all_that_is_on_its_way() {
+        let (mut uploads, now) = (Uploads::default(), Instant::now());
+        for n in [1, 2] {
+            uploads.begin(id(n), now);
+            uploads.sent(&id(n), 90_000, now);
+        }
+        // 120,000 bytes in base64 each, 2,000 a second.
+        assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(70));
+        assert_eq!(uploads.due(now + Duration::from_secs(129)), [id(1)]);
+        uploads.end(&id(1));
+        assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(130));
+        uploads.returned(&id(2), now);
+        assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(10), "it is not on its way");
+        uploads.refused_for_now(id(2), now);
+        assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(300));
+        uploads.sent(&id(9), 1, now);
+        uploads.clear();
+        assert_eq!(uploads.next(), None);
+    }
+}
