@@ -133,30 +133,30 @@ fn print(kind: Kind, burst: usize, found: &[Vec<Round>; 4]) {
     let rates = found.each_ref().map(|rounds| of(rounds, |round| round.per_s));
     let costs = found.each_ref().map(|rounds| of(rounds, |round| round.server_ms));
     let [bridge, chat, bare, same] = rates;
-    println!("bench: xmpp_{server}_burst_per_s {bridge:.0} (bundles through the bridge, {burst} at once)");
+    println!("bench: xmpp.{server}_burst_per_s {bridge:.0} (bundles through the bridge, {burst} at once)");
     println!(
-        "bench: xmpp_{server}_echo_per_s {chat:.0} (messages with the same bundle through a component that echoes)"
+        "bench: xmpp.{server}_echo_per_s {chat:.0} (messages with the same bundle through a component that echoes)"
     );
     println!(
-        "bench: xmpp_{server}_unarchived_echo_per_s {bare:.0} (the same, and the server archives nothing)"
+        "bench: xmpp.{server}_unarchived_echo_per_s {bare:.0} (the same, and the server archives nothing)"
     );
     println!(
-        "bench: xmpp_{server}_same_per_s {same:.0} (the bridge's stanzas from a component that checks and keeps nothing)"
+        "bench: xmpp.{server}_same_per_s {same:.0} (the bridge's stanzas from a component that checks and keeps nothing)"
     );
     for (name, against, what) in [
-        ("burst_ratio", chat, "bridge against echo"),
-        ("unarchived_ratio", bare, "bridge against echo of what is not archived"),
-        ("same_ratio", same, "bridge against that component"),
+        ("burst_vs_echo", chat, "bridge against echo"),
+        ("burst_vs_unarchived_echo", bare, "bridge against echo of what is not archived"),
+        ("burst_vs_same", same, "bridge against that component"),
     ] {
-        println!("bench: xmpp_{server}_{name} {:.2} ({what}, messages a second)", bridge / against);
+        println!("bench: xmpp.{server}_{name} {:.2} ({what}, messages a second)", bridge / against);
     }
     let [bridge, chat, bare, same] = costs;
     println!(
-        "bench: xmpp_{server}_server_cpu_ms {bridge:.3} (the server's for each bundle of a burst; {chat:.3} for an echo, \
+        "bench: xmpp.{server}_server_cpu_ms {bridge:.3} (the server's for each bundle of a burst; {chat:.3} for an echo, \
          {bare:.3} for one that is not archived, {same:.3} for the same stanzas)"
     );
     println!(
-        "bench: xmpp_bridge_cpu_ms {:.3} (the bridge's own for each bundle of a burst)",
+        "bench: xmpp.bridge_cpu_ms {:.3} (the bridge's own for each bundle of a burst)",
         of(&found[0], |round| round.bridge_ms)
     );
 }

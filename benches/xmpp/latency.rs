@@ -87,19 +87,21 @@ impl Latencies {
         let (server, samples) = (kind.name(), self.direct.len());
         let [direct, relayed, bare, sync] =
             [&self.direct, &self.relayed, &self.bare, &self.sync].map(|all| median(all));
-        println!("bench: xmpp_{server}_direct_ms {direct:.3} (median of {samples}, from client to client)");
+        println!("bench: xmpp.{server}_direct_ms {direct:.3} (median of {samples}, from client to client)");
         println!(
-            "bench: xmpp_{server}_relayed_ms {relayed:.3} (median of {samples}, client, bridge, client)"
+            "bench: xmpp.{server}_relayed_ms {relayed:.3} (median of {samples}, client, bridge, client)"
         );
         println!(
-            "bench: xmpp_{server}_bare_relayed_ms {bare:.3} (median of {samples}, the same through a component that checks and keeps nothing)"
+            "bench: xmpp.{server}_bare_relayed_ms {bare:.3} (median of {samples}, the same through a component that checks and keeps nothing)"
         );
-        println!("bench: xmpp_{server}_fdatasync_ms {sync:.3} (median of {samples}, the ledger's disk)");
+        println!("bench: xmpp.{server}_fdatasync_ms {sync:.3} (median of {samples}, the ledger's disk)");
         let ratio = relayed / self.asked();
-        println!("bench: xmpp_{server}_relayed_ratio {ratio:.2} (relayed against direct and one fdatasync)");
+        println!(
+            "bench: xmpp.{server}_relayed_vs_direct {ratio:.2} (relayed against direct and one fdatasync)"
+        );
         let ratio = relayed / (bare + sync);
         println!(
-            "bench: xmpp_{server}_relayed_vs_bare {ratio:.2} (relayed against that component and one fdatasync)"
+            "bench: xmpp.{server}_relayed_vs_bare {ratio:.2} (relayed against that component and one fdatasync)"
         );
     }
 }

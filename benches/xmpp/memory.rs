@@ -94,7 +94,7 @@ pub(crate) async fn measure(kind: Kind, entries: usize) {
     let peak = tokio::task::spawn_blocking(move || run_child(&data.join("ledger"), entries)).await.unwrap();
     let each = started.elapsed().as_secs_f64() * 1e6 / entries as f64;
     println!(
-        "bench: xmpp_ledger_fill_mib {peak:.0} (peak of the process that wrote {entries} entries, {each:.0} µs each)"
+        "bench: xmpp.ledger_fill_mib {peak:.0} (peak of the process that wrote {entries} entries, {each:.0} µs each)"
     );
     let world = World::in_dir(kind, "", dir).await;
     let pid = world.bridge.daemon().pid().unwrap();
@@ -113,7 +113,7 @@ pub(crate) async fn measure(kind: Kind, entries: usize) {
     }
     let (now, peak) = (memory_mib(pid, "VmRSS:"), memory_mib(pid, "VmHWM:"));
     println!(
-        "bench: xmpp_bridge_rss_mib {now:.0} (with {entries} entries, after {AFTER} more messages; {idle:.0} after its start, peak {peak:.0})"
+        "bench: xmpp.bridge_rss_mib {now:.0} (with {entries} entries, after {AFTER} more messages; {idle:.0} after its start, peak {peak:.0})"
     );
 }
 

@@ -9,9 +9,15 @@ pub(crate) fn quantile(sorted: &[f64], part: f64) -> f64 {
     sorted[at.min(last)]
 }
 
-/// The median of values in any order.
+/// The median of values in any order; of an even number, the mean of the two in the middle.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    quantile(&sorted, 0.5)
+    let middle = sorted.len() / 2;
+    let upper = sorted.get(middle).copied().unwrap_or_default();
+    if sorted.len().is_multiple_of(2) && middle > 0 {
+        sorted.get(middle - 1).map_or(upper, |lower| f64::midpoint(*lower, upper))
+    } else {
+        upper
+    }
 }

@@ -71,6 +71,7 @@ struct Address(String, String);
 #[derive(Default)]
 struct Inner {
     flights: BTreeMap<LedgerKey, Flight>,
+    accepted: usize,
     stalled: usize,
     landed: VecDeque<(Address, LedgerKey)>,
 }
@@ -120,9 +121,12 @@ impl Flights {
     /// Its acceptance is durable, and it is not settled yet. Who waited for it, and whether this is the first time.
     pub fn accepted(&self, key: &LedgerKey) -> (Vec<Waiter>, bool) {
         let mut inner = self.lock();
+        let inner = &mut *inner;
         let Some(flight) = inner.flights.get_mut(key) else { return (Vec::new(), true) };
         let is_first = !std::mem::replace(&mut flight.accepted, true);
-        (std::mem::take(&mut flight.waiters), is_first)
+        let waiters = std::mem::take(&mut flight.waiters);
+        inner.accepted += usize::from(is_first);
+        (waiters, is_first)
     }
 
     /// It could not be sent, or it is not certain that the server keeps it. The next [`Flights::claim`] gets it.
@@ -147,6 +151,9 @@ impl Flights {
         let Some(flight) = inner.flights.remove(key) else { return (Vec::new(), None) };
         if flight.stalled {
             inner.stalled -= 1;
+        }
+        if flight.accepted {
+            inner.accepted -= 1;
         }
         if inner.landed.len() >= LANDED_MAX {
             inner.landed.pop_front();
@@ -205,6 +212,12 @@ impl Flights {
     /// Messages that are not settled, stalled ones included.
     pub fn len(&self) -> usize {
         self.lock().flights.len()
+    }
+
+    /// Messages whose acceptance is not written down yet, stalled ones included.
+    pub fn unaccepted(&self) -> usize {
+        let inner = self.lock();
+        inner.flights.len() - inner.accepted
     }
 
     /// Whether nothing is under way.
@@ -277,7 +290,9 @@ mod tests {
     fn many_carriers_wait_for_one_delivery() {
         let flights = Flights::default();
         let order = order(1);
+        assert_eq!(flights.unaccepted(), 0);
         assert_eq!(flights.claim(&order, Some(waiter(1))), Claim::Mine);
+        assert_eq!(flights.unaccepted(), 1);
         for n in [2, 3, 2] {
             assert_eq!(flights.claim(&order, Some(waiter(n))), Claim::Joined);
         }
@@ -293,6 +308,7 @@ mod tests {
         flights.claim(&order, Some(waiter(1)));
         assert!(flights.accepted(&order.key) == (vec![waiter(1)], true));
         assert!(flights.accepted(&order.key) == (Vec::new(), false));
+        assert_eq!((flights.len(), flights.unaccepted()), (1, 0));
         assert!(!flights.join(&order.key, || waiter(2)), "the ledger has the answer");
         assert_eq!(flights.claim(&order, None), Claim::Joined);
         assert_eq!((flights.lost(), flights.claim_lost(&order.key)), (Vec::new(), Claim::Joined));
@@ -301,6 +317,7 @@ mod tests {
         assert_eq!((flights.lost(), flights.claim_lost(&order.key)), (Vec::new(), Claim::Joined));
         assert!(flights.contains(&order.key));
         assert!(flights.land(&order.key).0.is_empty());
+        assert_eq!((flights.len(), flights.unaccepted()), (0, 0));
     }
 
     #[test]

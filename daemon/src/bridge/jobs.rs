@@ -135,9 +135,20 @@ impl JobReceiver {
     pub async fn take(&mut self, limit: usize) -> Vec<Job> {
         let mut jobs = Vec::new();
         self.jobs.recv_many(&mut jobs, limit).await;
+        self.took(&jobs);
+        jobs
+    }
+
+    /// Takes what waits, at most `limit`.
+    pub fn take_waiting(&mut self, limit: usize) -> Vec<Job> {
+        let jobs: Vec<Job> = std::iter::from_fn(|| self.jobs.try_recv().ok()).take(limit).collect();
+        self.took(&jobs);
+        jobs
+    }
+
+    fn took(&self, jobs: &[Job]) {
         let bytes = jobs.iter().map(Job::bytes).sum();
         self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        jobs
     }
 }
 
@@ -157,7 +168,12 @@ mod tests {
         assert!(sender.push(upload(1)).is_err());
         sender.push(Job::Prune).unwrap();
         assert_eq!(receiver.take(10).await.len(), 2);
+        sender.push(upload(JOB_BYTES_MAX)).unwrap();
+        sender.push(Job::Prune).unwrap();
+        assert_eq!(receiver.take_waiting(1).len(), 1);
         sender.push(upload(1)).unwrap();
+        assert_eq!(receiver.take_waiting(9).len(), 2);
+        assert!(receiver.take_waiting(9).is_empty());
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use pigeon_bundle::{Verdict, VerdictCode};
 use pigeon_xmpp::{ComponentHandle, Synced};
 use tokio::sync::mpsc;
@@ -28,6 +29,8 @@ use super::worker::{is_session_of, passing};
 const STAND: Duration = Duration::from_secs(1);
 /// Batches that may wait for the server's answer to those before them.
 pub const BATCHES_MAX: usize = 64;
+/// Batches that are written down at the same time: 512 messages at most.
+const WRITTEN_TOGETHER: usize = 8;
 /// Batches that the server has taken and that are not settled. Two seconds of many small ones.
 const TAKEN_MAX: usize = 4_096;
 /// Messages that leave the queue in one transaction.
@@ -101,7 +104,9 @@ async fn accept(
                 }
             }
         }
-        let (accepted, waiters): (Vec<_>, Vec<_>) = try_join_all(accepted).await?.into_iter().unzip();
+        // The store takes so many transactions at a time and no more.
+        let written: Vec<_> = stream::iter(accepted).buffered(WRITTEN_TOGETHER).try_collect().await?;
+        let (accepted, waiters): (Vec<_>, Vec<_>) = written.into_iter().unzip();
         desk.accept(&waiters.concat(), time_s).await;
         for batch in accepted {
             // The other end goes only with an error, which ends this too.

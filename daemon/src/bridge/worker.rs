@@ -1,7 +1,7 @@
 //! Judges uploads, writes down what is to be delivered, delivers it, and hands it on to be settled.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -24,6 +24,10 @@ use super::{doubt, pickup, requests};
 
 /// Most uploads that are written down together.
 pub const BATCH_MAX: usize = 64;
+/// With so many messages that the server has not taken yet, the next ones may wait a little.
+const BUSY: usize = 16;
+/// How long, for others to be written down with them: a sync of the disk costs more than what is synced.
+const GATHER: Duration = Duration::from_millis(5);
 /// Most steps of forgetting in one go; the next minute continues.
 const PRUNE_STEPS_MAX: usize = 64;
 
@@ -50,12 +54,16 @@ impl Worker {
     /// [`LedgerError`] when the ledger takes no more writes until it is opened anew.
     pub async fn run(mut self) -> Result<(), LedgerError> {
         loop {
-            let jobs = tokio::select! {
+            let mut jobs = tokio::select! {
                 jobs = self.jobs.take(BATCH_MAX) => jobs,
                 () = self.cancel.cancelled() => return Ok(()),
             };
             if jobs.is_empty() {
                 return Ok(());
+            }
+            if self.desk.flights.unaccepted() >= BUSY && jobs.len() < BATCH_MAX {
+                tokio::time::sleep(GATHER).await;
+                jobs.extend(self.jobs.take_waiting(BATCH_MAX - jobs.len()));
             }
             self.work(jobs).await?;
         }
