@@ -52,7 +52,7 @@ impl Carrier {
                         }
                     };
                     match sent {
-                        Ok(()) => break,
+                        Ok(_bytes) => break,
                         Err(Closed::Busy) => tokio::time::sleep(BUSY).await,
                         Err(error) => panic!("{error}"),
                     }

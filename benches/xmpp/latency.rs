@@ -1,5 +1,5 @@
-//! One message after the other: straight from author to recipient as any client would send it, through a carrier and the bridge, and through a carrier
-//! and a component that sends the bridge's stanzas but checks and keeps nothing, in turns.
+//! One message after the other: straight from author to recipient as any client would send it, through a carrier and the
+//! bridge, and through a carrier and a component that sends the bridge's stanzas but checks and keeps nothing, in turns.
 
 use std::fs::File;
 use std::io::Write;

@@ -72,7 +72,7 @@ impl Session {
     /// As [`Session::upload`], where it may not be sent.
     pub async fn try_upload(&mut self, bytes: &Bytes) -> Result<(), Closed> {
         self.uploads += 1;
-        self.handle.upload(bytes.clone(), format!("u{}", self.uploads)).await
+        self.handle.upload(bytes.clone(), format!("u{}", self.uploads)).await.map(|_bytes| ())
     }
 
     /// Sends a bundle as a message to anybody.

@@ -12,9 +12,9 @@ use crate::notice::Notice;
 use crate::quality;
 use crate::trouble::Flow;
 
-/// Bytes of bundles under way without a verdict. A server that takes 3,000 bytes a second, as ejabberd does as packaged,
-/// is through with them in a minute, before [`VERDICT_TIMEOUT_MS`]; larger ones fill a line of 1 MB/s with 0.1 s to the
-/// bridge and back.
+/// With so many bytes of bundles under way without a verdict no other one starts. With one of the largest on top, a server
+/// that takes 3,000 bytes a second, as ejabberd does as packaged, is through with them before [`VERDICT_TIMEOUT_MS`]; and
+/// they fill a line of 1 MB/s with 0.1 s to the bridge and back.
 pub const UPLOAD_WINDOW_BYTES: u64 = 131_072;
 /// Bundles under way without a verdict, however small.
 pub const UPLOADS_MAX: usize = 128;
@@ -68,10 +68,8 @@ impl Uplink {
         }
     }
 
-    /// Whether so much more may go up now. One alone always may.
-    fn takes(&self, bytes: u64) -> bool {
-        self.in_flight.is_empty()
-            || self.in_flight.len() < UPLOADS_MAX && self.in_flight_bytes + bytes <= UPLOAD_WINDOW_BYTES
+    fn is_open(&self) -> bool {
+        self.in_flight.len() < UPLOADS_MAX && self.in_flight_bytes < UPLOAD_WINDOW_BYTES
     }
 
     fn start(&mut self, id: BundleId, bytes: u64, now_ms: u64) {
@@ -85,7 +83,7 @@ impl Uplink {
     }
 
     fn has_room(&self) -> bool {
-        self.takes(1) && self.queue.is_empty()
+        self.is_open() && self.queue.is_empty()
     }
 
     fn queue(&mut self, id: BundleId, first: bool) {
@@ -138,18 +136,10 @@ impl Core {
     }
 
     fn start_uploads(&mut self, cx: &mut Context<'_>) -> Flow {
-        while self.uplink.takes(1)
-            && let Some(bundle) = self.uplink.queue.front().copied()
-        {
-            let bytes = match self.entry(cx, &bundle)? {
-                Some(entry) => self.may_go_up(cx, &bundle, &entry)?,
-                None => None,
-            };
-            if bytes.is_some_and(|bytes| !self.uplink.takes(bytes)) {
-                break;
-            }
-            self.uplink.queue.pop_front();
-            let Some(bytes) = bytes else { continue };
+        while self.uplink.is_open() {
+            let Some(bundle) = self.uplink.queue.pop_front() else { break };
+            let Some(entry) = self.entry(cx, &bundle)? else { continue };
+            let Some(bytes) = self.may_go_up(cx, &bundle, &entry)? else { continue };
             self.uplink.start(bundle, bytes, cx.now.mono_ms);
             cx.out.push(Action::Upload { bundle });
             cx.notice(Notice::Uploaded { bundle });

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures::future::join_all;
 use pigeon_bundle::{BridgeCard, BridgeIdentity, BundleId, MessageDigest, Reveal, Verdict, VerdictCode};
 use pigeon_xmpp::{ComponentHandle, SendError, VERDICTS_MAX};
 
@@ -174,13 +175,14 @@ impl Desk {
             let verdict = Verdict { bundle: *bundle, message: *message, code, time_s };
             carriers.entry(to).or_default().push(verdict.sign(&self.identity));
         }
-        for (to, verdicts) in carriers {
-            for verdicts in verdicts.chunks(VERDICTS_MAX) {
+        let stanzas = carriers.iter().flat_map(|(to, verdicts)| {
+            verdicts.chunks(VERDICTS_MAX).map(async |verdicts| {
                 if let Err(error) = patiently(|| self.component.verdicts(to, verdicts)).await {
                     tracing::debug!(%error, "verdicts were not sent");
                 }
-            }
-        }
+            })
+        });
+        join_all(stanzas).await;
     }
 }
 

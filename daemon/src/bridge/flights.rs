@@ -71,7 +71,8 @@ struct Address(String, String);
 #[derive(Default)]
 struct Inner {
     flights: BTreeMap<LedgerKey, Flight>,
-    accepted: usize,
+    /// Those that are neither accepted nor stalled.
+    waiting: usize,
     stalled: usize,
     landed: VecDeque<(Address, LedgerKey)>,
 }
@@ -93,6 +94,7 @@ impl Flights {
             flight.stalled = false;
             flight.returned = None;
             inner.stalled -= 1;
+            inner.waiting += usize::from(!flight.accepted);
             return Claim::Mine;
         }
         let address = Address(order.delivery.message_id_hex.clone(), order.delivery.recipient.clone());
@@ -104,6 +106,7 @@ impl Flights {
             address,
         };
         inner.flights.insert(order.key, flight);
+        inner.waiting += 1;
         Claim::Mine
     }
 
@@ -125,13 +128,14 @@ impl Flights {
         let Some(flight) = inner.flights.get_mut(key) else { return (Vec::new(), true) };
         let is_first = !std::mem::replace(&mut flight.accepted, true);
         let waiters = std::mem::take(&mut flight.waiters);
-        inner.accepted += usize::from(is_first);
+        inner.waiting -= usize::from(is_first && !flight.stalled);
         (waiters, is_first)
     }
 
     /// It could not be sent, or it is not certain that the server keeps it. The next [`Flights::claim`] gets it.
     pub fn stall(&self, key: &LedgerKey) {
         let mut inner = self.lock();
+        let inner = &mut *inner;
         let is_full = inner.stalled >= STALLED_MAX;
         match inner.flights.get_mut(key) {
             Some(flight) if flight.stalled => {}
@@ -139,8 +143,12 @@ impl Flights {
             Some(flight) if flight.accepted || !is_full => {
                 flight.stalled = true;
                 inner.stalled += 1;
+                inner.waiting -= usize::from(!flight.accepted);
             }
-            Some(_) => drop(inner.flights.remove(key)),
+            Some(_) => {
+                inner.waiting -= 1;
+                drop(inner.flights.remove(key));
+            }
             None => {}
         }
     }
@@ -152,9 +160,7 @@ impl Flights {
         if flight.stalled {
             inner.stalled -= 1;
         }
-        if flight.accepted {
-            inner.accepted -= 1;
-        }
+        inner.waiting -= usize::from(!flight.accepted && !flight.stalled);
         if inner.landed.len() >= LANDED_MAX {
             inner.landed.pop_front();
         }
@@ -214,10 +220,9 @@ impl Flights {
         self.lock().flights.len()
     }
 
-    /// Messages whose acceptance is not written down yet, stalled ones included.
-    pub fn unaccepted(&self) -> usize {
-        let inner = self.lock();
-        inner.flights.len() - inner.accepted
+    /// Messages on their way to an acceptance: those that could not be sent do not count.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting
     }
 
     /// Whether nothing is under way.
@@ -290,9 +295,9 @@ mod tests {
     fn many_carriers_wait_for_one_delivery() {
         let flights = Flights::default();
         let order = order(1);
-        assert_eq!(flights.unaccepted(), 0);
+        assert_eq!(flights.waiting(), 0);
         assert_eq!(flights.claim(&order, Some(waiter(1))), Claim::Mine);
-        assert_eq!(flights.unaccepted(), 1);
+        assert_eq!(flights.waiting(), 1);
         for n in [2, 3, 2] {
             assert_eq!(flights.claim(&order, Some(waiter(n))), Claim::Joined);
         }
@@ -308,7 +313,7 @@ mod tests {
         flights.claim(&order, Some(waiter(1)));
         assert!(flights.accepted(&order.key) == (vec![waiter(1)], true));
         assert!(flights.accepted(&order.key) == (Vec::new(), false));
-        assert_eq!((flights.len(), flights.unaccepted()), (1, 0));
+        assert_eq!((flights.len(), flights.waiting()), (1, 0));
         assert!(!flights.join(&order.key, || waiter(2)), "the ledger has the answer");
         assert_eq!(flights.claim(&order, None), Claim::Joined);
         assert_eq!((flights.lost(), flights.claim_lost(&order.key)), (Vec::new(), Claim::Joined));
@@ -317,7 +322,7 @@ mod tests {
         assert_eq!((flights.lost(), flights.claim_lost(&order.key)), (Vec::new(), Claim::Joined));
         assert!(flights.contains(&order.key));
         assert!(flights.land(&order.key).0.is_empty());
-        assert_eq!((flights.len(), flights.unaccepted()), (0, 0));
+        assert_eq!((flights.len(), flights.waiting()), (0, 0));
     }
 
     #[test]
@@ -339,7 +344,9 @@ mod tests {
         flights.stall(&order.key);
         flights.stall(&order.key);
         assert!(flights.join(&order.key, || waiter(2)));
+        assert_eq!((flights.len(), flights.waiting()), (1, 0), "it waits for the server");
         assert_eq!(flights.claim(&order, None), Claim::Mine);
+        assert_eq!(flights.waiting(), 1);
         assert_eq!(flights.returned(&order.key), None);
         assert_eq!(flights.claim(&order, None), Claim::Joined);
         assert_eq!(flights.land(&order.key).0.len(), 2);

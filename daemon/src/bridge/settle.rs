@@ -107,11 +107,11 @@ async fn accept(
         // The store takes so many transactions at a time and no more.
         let written: Vec<_> = stream::iter(accepted).buffered(WRITTEN_TOGETHER).try_collect().await?;
         let (accepted, waiters): (Vec<_>, Vec<_>) = written.into_iter().unzip();
-        desk.accept(&waiters.concat(), time_s).await;
         for batch in accepted {
             // The other end goes only with an error, which ends this too.
             let _ = taken.send(batch).await;
         }
+        desk.accept(&waiters.concat(), time_s).await;
     }
     Ok(())
 }

@@ -61,7 +61,8 @@ impl Worker {
             if jobs.is_empty() {
                 return Ok(());
             }
-            if self.desk.flights.unaccepted() >= BUSY && jobs.len() < BATCH_MAX {
+            let is_busy = self.desk.flights.waiting() >= BUSY;
+            if is_busy && jobs.len() < BATCH_MAX && jobs.iter().any(|job| matches!(job, Job::Upload { .. })) {
                 tokio::time::sleep(GATHER).await;
                 jobs.extend(self.jobs.take_waiting(BATCH_MAX - jobs.len()));
             }

@@ -597,8 +597,7 @@ impl Driver {
     async fn command(&mut self, command: UplinkCommand) {
         match command {
             UplinkCommand::Upload(id) => {
-                if self.bridge == Bridge::Ready {
-                    self.uploads.begin(id, Instant::now());
+                if self.bridge == Bridge::Ready && self.uploads.begin(id, Instant::now()) {
                     self.upload(id).await;
                 }
             }
@@ -632,7 +631,7 @@ impl Driver {
         let Some(card) = self.uplink.mailbox.bridge(&self.uplink.account.bridge) else { return };
         let address = card.address(&bundle.message_digest()).to_owned();
         match self.client.upload_to(&address, bundle.as_bytes().clone(), id.to_string()).await {
-            Ok(()) => self.uploads.sent(&id, bundle.as_bytes().len(), Instant::now()),
+            Ok(under_way) => self.uploads.sent(&id, under_way, Instant::now()),
             Err(error @ (Closed::OverLimit { .. } | Closed::TooLarge { .. })) => self.unfit(id, &error).await,
             // Offline or busy: it goes up again after its wait or with the next session.
             Err(error) => tracing::debug!(bundle = %id, %error, "not uploaded now"),
@@ -715,6 +714,7 @@ impl Driver {
                 tracing::info!(bundle = id, condition, "an upload came back");
                 if let Some(id) = id.and_then(|id| id.parse().ok()) {
                     self.uploads.returned(&id, Instant::now());
+                    self.core(CoreEvent::UploadDeferred { bundle: id }).await;
                 }
             }
             _ => {}
@@ -759,6 +759,7 @@ impl Driver {
         if verdict.code.is_passing() {
             // It goes up again when its wait is over.
             self.uploads.refused_for_now(named, Instant::now());
+            self.core(CoreEvent::UploadDeferred { bundle: named }).await;
             return self.refused(&named, verdict.code).await;
         }
         self.uploads.end(&named);

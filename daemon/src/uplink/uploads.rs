@@ -12,8 +12,6 @@ const WAIT: Duration = Duration::from_secs(10);
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
 struct Upload {
-    /// Bytes that are on their way, as far as is known.
-    bytes: usize,
     wait: Duration,
     again_at: Instant,
 }
@@ -23,34 +21,33 @@ struct Upload {
 pub(super) struct Uploads(BTreeMap<BundleId, Upload>);
 
 impl Uploads {
-    /// One is to go up.
-    pub(super) fn begin(&mut self, id: BundleId, now: Instant) {
-        self.0.insert(id, Upload { bytes: 0, wait: WAIT, again_at: now + WAIT });
+    /// One is to go up. False if it has been sent and its wait is not over.
+    pub(super) fn begin(&mut self, id: BundleId, now: Instant) -> bool {
+        if self.0.get(&id).is_some_and(|upload| now < upload.again_at) {
+            return false;
+        }
+        self.0.insert(id, Upload { wait: WAIT, again_at: now + WAIT });
+        true
     }
 
-    /// It has been handed to the session. Its wait begins when a slow line is through with all that is on its way: a
-    /// second copy would only come after the first.
-    pub(super) fn sent(&mut self, id: &BundleId, bytes: usize, now: Instant) {
-        let Some(upload) = self.0.get_mut(id) else { return };
-        upload.bytes = bytes;
-        let wait = upload.wait;
-        let under_way: usize = self.0.values().map(|upload| upload.bytes).sum();
+    /// It has been handed to the session, with so many bytes on their way. Its wait begins when a slow line is through with
+    /// them: a second copy would only come after the first.
+    pub(super) fn sent(&mut self, id: &BundleId, under_way: usize, now: Instant) {
         if let Some(upload) = self.0.get_mut(id) {
-            upload.again_at = now + wait + line_time(under_way);
+            upload.again_at = now + upload.wait + line_time(under_way);
         }
     }
 
-    /// The server or the bridge gave it back, so it is on its way no more.
+    /// The server gave it back.
     pub(super) fn returned(&mut self, id: &BundleId, now: Instant) {
         if let Some(upload) = self.0.get_mut(id) {
-            upload.bytes = 0;
             upload.again_at = now + upload.wait;
         }
     }
 
     /// It was refused for a reason that passes.
     pub(super) fn refused_for_now(&mut self, id: BundleId, now: Instant) {
-        self.0.insert(id, Upload { bytes: 0, wait: WAIT_MAX, again_at: now + WAIT_MAX });
+        self.0.insert(id, Upload { wait: WAIT_MAX, again_at: now + WAIT_MAX });
     }
 
     /// It needs to go up no more.
@@ -58,7 +55,7 @@ impl Uploads {
         self.0.remove(id);
     }
 
-    /// The session is over, and all that was on its way with it.
+    /// The connection is over. What was on its way may come again, and is known then.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
@@ -80,10 +77,9 @@ impl Uploads {
     }
 }
 
-/// What a slow line needs for bundles of so many bytes, which travel as base64.
+/// What a slow line needs for so many bytes.
 fn line_time(bytes: usize) -> Duration {
-    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-    Duration::from_secs(bytes.saturating_mul(4) / 3 / SLOW_LINK_BYTES_PER_S)
+    Duration::from_secs(u64::try_from(bytes).unwrap_or(u64::MAX) / SLOW_LINK_BYTES_PER_S)
 }
 
 #[cfg(test)]
@@ -114,19 +110,23 @@ mod tests {
     #[test]
     fn a_slow_line_gets_the_time_that_it_needs_for_all_that_is_on_its_way() {
         let (mut uploads, now) = (Uploads::default(), Instant::now());
-        for n in [1, 2] {
-            uploads.begin(id(n), now);
-            uploads.sent(&id(n), 90_000, now);
+        for (n, under_way) in [(1, 120_000), (2, 240_000)] {
+            assert!(uploads.begin(id(n), now));
+            uploads.sent(&id(n), under_way, now);
         }
-        // 120,000 bytes in base64 each, 2,000 a second.
+        // 2,000 bytes a second.
         assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(70));
-        assert_eq!(uploads.due(now + Duration::from_secs(129)), [id(1)]);
+        let later = now + Duration::from_secs(69);
+        assert!(!uploads.begin(id(1), later), "it is on its way");
+        assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(70));
+        assert!(uploads.begin(id(1), later + Duration::from_secs(1)));
         uploads.end(&id(1));
         assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(130));
         uploads.returned(&id(2), now);
         assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(10), "it is not on its way");
         uploads.refused_for_now(id(2), now);
         assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(300));
+        assert!(!uploads.begin(id(2), later), "it may not go up yet");
         uploads.sent(&id(9), 1, now);
         uploads.clear();
         assert_eq!(uploads.next(), None);

@@ -114,12 +114,13 @@ fn news_goes_up_while_the_uplink_is_up_and_windows_are_kept() {
     let size = |recipient| u64::try_from(message(recipient, 3).bundle.as_bytes().len()).unwrap();
     let sizes: Vec<u64> = (0..6).map(size).collect();
     assert!(sizes.iter().sum::<u64>() > UPLOAD_WINDOW_BYTES, "{sizes:?}");
-    let fitting = sizes.iter().scan(0, |sum, size| {
+    let before = sizes.iter().scan(0, |sum, size| {
         *sum += size;
-        Some(*sum)
+        Some(*sum - size)
     });
-    let fitting = fitting.take_while(|sum| *sum <= UPLOAD_WINDOW_BYTES).count();
+    let fitting = before.take_while(|sum| *sum < UPLOAD_WINDOW_BYTES).count();
     assert_eq!(world.uploads[12..].len(), fitting);
+    assert!(fitting < large.len());
     world.event(0, Event::Verdict { bundle: large[0], accepted: true });
     assert_eq!(world.uploads[12..].len(), fitting + 1);
     // Without a verdict it goes up again, and so does what waited.

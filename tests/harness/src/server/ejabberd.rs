@@ -168,7 +168,7 @@ listen:
     max_stanza_size: 262144
     max_fsm_queue: 20000
     access: all
-    shaper: clients # the packaged 3,000 bytes a second for clients would throttle bundles
+    shaper: clients # as packaged 3,000 bytes a second
   - port: {component_port}
     ip: {component_ip}
     module: ejabberd_service

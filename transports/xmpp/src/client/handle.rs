@@ -204,7 +204,7 @@ pub(super) enum Whom {
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Message { message: Element, reply: oneshot::Sender<Result<(), Closed>> },
+    Message { message: Element, reply: oneshot::Sender<Result<usize, Closed>> },
     Iq { set: bool, whom: Whom, payload: Element, reply: oneshot::Sender<IqReply> },
     Presence { to: String, kind: Subscription, reply: oneshot::Sender<Result<(), Closed>> },
     TakeArchived { reply: oneshot::Sender<Vec<Archived>> },
@@ -241,11 +241,12 @@ pub fn spawn_client(
 
 impl ClientHandle {
     /// Sends a bundle to the bridge as a message of this `id`. `Ok` means that it is on its way, no more: the
-    /// [verdict](ClientEvent::Verdict) or a [refusal](ClientEvent::Refusal) comes as an event.
+    /// [verdict](ClientEvent::Verdict) or a [refusal](ClientEvent::Refusal) comes as an event. The number is how many bytes
+    /// are on their way with it, which the server has not acknowledged.
     ///
     /// # Errors
     /// When there is no session, or the bundle is larger than [`BUNDLE_BYTES_MAX`].
-    pub async fn upload(&self, bundle: Bytes, id: String) -> Result<(), Closed> {
+    pub async fn upload(&self, bundle: Bytes, id: String) -> Result<usize, Closed> {
         self.upload_to(&self.bridge, bundle, id).await
     }
 
@@ -253,7 +254,7 @@ impl ClientHandle {
     ///
     /// # Errors
     /// As [`upload`](Self::upload).
-    pub async fn upload_to(&self, address: &str, bundle: Bytes, id: String) -> Result<(), Closed> {
+    pub async fn upload_to(&self, address: &str, bundle: Bytes, id: String) -> Result<usize, Closed> {
         if bundle.len() > BUNDLE_BYTES_MAX {
             return Err(Closed::TooLarge { bytes: bundle.len() });
         }
@@ -267,12 +268,12 @@ impl ClientHandle {
     /// way through the bridge is measured against.
     ///
     /// # Errors
-    /// As [`upload`](Self::upload).
-    pub async fn send_direct(&self, delivery: &Delivery) -> Result<(), Closed> {
+    /// When there is no session, or the server takes nothing so large.
+    pub async fn send_direct(&self, delivery: &Delivery) -> Result<usize, Closed> {
         self.message(delivery::message(delivery, ns::CLIENT)).await
     }
 
-    async fn message(&self, message: Element) -> Result<(), Closed> {
+    async fn message(&self, message: Element) -> Result<usize, Closed> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Message { message, reply }).await.map_err(|_| Closed::Ended)?;
         ask::answer(&self.commands, answer).await.ok_or(Closed::Ended)?

@@ -180,7 +180,10 @@ impl Driver {
             Some(Command::Iq { reply, .. }) if full => drop(reply.send(Err(IqError::Busy))),
             Some(Command::Presence { reply, .. }) if full => drop(reply.send(Err(Closed::Busy))),
             Some(Command::Message { message, reply }) => {
-                let _ = reply.send(self.send_fitting(wire, &message));
+                let sent = self.send_fitting(wire, &message);
+                // What stream management counts is what is queued, too.
+                let unacked = self.sm.as_ref().map_or(0, Sm::unacked_bytes);
+                let _ = reply.send(sent.map(|()| unacked.max(wire.queued())));
             }
             Some(Command::Iq { set, whom, payload, reply }) => {
                 let peer = self.peer(whom);

@@ -375,7 +375,10 @@ impl ComponentHandle {
     ) -> Result<(), SendError> {
         let bytes = verdicts.iter().map(Vec::len);
         limit("a verdict", bytes.clone().max().unwrap_or(0), VERDICT_BYTES_MAX)?;
-        limit("a stanza of verdicts", bytes.sum(), VERDICTS_MAX * VERDICT_BYTES_MAX)?;
+        if verdicts.len() > VERDICTS_MAX {
+            let max = VERDICTS_MAX * VERDICT_BYTES_MAX;
+            return Err(SendError::TooLarge { what: "a stanza of verdicts", bytes: bytes.sum(), max });
+        }
         parse_jid(to).ok_or(SendError::Jid { role: "carrier" })?;
         let to = to.to_owned();
         self.send(|reply| Command::Verdicts { to, verdicts, reveal, reply }).await

@@ -26,14 +26,14 @@ pub(crate) fn message(from: &str, to: &str, verdicts: &[Vec<u8>], reveal: Option
     }
 }
 
-/// The verdicts in a message, if it has any; the first [`VERDICTS_MAX`] of them. A
-/// reveal belongs to the first.
+/// The verdicts in a message, if it has any; the first [`VERDICTS_MAX`] of them. A reveal belongs to the first.
 pub(crate) fn parse(message: &Element) -> Option<Vec<Result<Verdict, StanzaError>>> {
     let all = message.children().filter(|child| child.is("verdict", ns::BRIDGE));
     let mut reveal = message.get_child("reveal", ns::BRIDGE);
     let mut parse = |verdict| {
+        let reveal = reveal.take();
         let bytes = bytes_of(verdict, "verdict", VERDICT_BYTES_MAX)?;
-        let reveal = match reveal.take() {
+        let reveal = match reveal {
             Some(reveal) => {
                 let bytes = bytes_of(reveal, "reveal", 32)?;
                 Some(bytes.try_into().map_err(|_| StanzaError::Form("reveal"))?)
@@ -81,6 +81,10 @@ mod tests {
             .child(el("verdict", ns::BRIDGE).with_text("Ag=="));
         let parsed = parse(&bad).unwrap();
         assert!(parsed[0].is_ok() && parsed[1].is_err() && parsed[2].is_ok(), "{parsed:?}");
+        // A reveal goes with its verdict.
+        let bad = message("b", "c", &[Vec::new(), vec![2]], Some(&[0; 32]));
+        let parsed = parse(&bad).unwrap();
+        assert_eq!(parsed[1], Ok(Verdict { bytes: vec![2], reveal: None }));
     }
 
     #[test]

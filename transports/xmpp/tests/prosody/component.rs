@@ -79,6 +79,46 @@ async fn an_upload_gets_its_verdict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn several_verdicts_come_in_one_stanza_and_in_order() {
+    let Some(server) = prosody(|_| {}) else { return };
+    let bridge = Component::login(&server).await;
+    let mut client = Client::login(&server, "jerry").await;
+    let verdicts: Vec<Vec<u8>> = (1..=64).map(|n| vec![n; 150]).collect();
+    bridge.handle.verdicts("jerry@example.org/test", &verdicts).await.unwrap();
+    for expected in &verdicts {
+        let verdict = wait_for(&mut client.events, |event| match event {
+            ClientEvent::Verdict { bytes, reveal } => Some((bytes, reveal)),
+            _ => None,
+        });
+        assert_eq!(verdict.await, (expected.clone(), None));
+    }
+    let too_many = vec![vec![1]; 65];
+    let refused = bridge.handle.verdicts("jerry@example.org/test", &too_many).await;
+    assert!(matches!(refused, Err(SendError::TooLarge { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_question_speaks_for_all_handles_of_a_connection_and_for_no_others() {
+    let Some(mut server) = prosody(|_| {}) else { return };
+    let mut bridge = Component::login(&server).await;
+    let [old, first, second, silent] = [(); 4].map(|()| bridge.handle.clone());
+    old.deliver(message(1)).await.unwrap();
+    let _server = tokio::task::spawn_blocking(move || {
+        server.restart().unwrap();
+        server
+    })
+    .await
+    .unwrap();
+    bridge.offline().await;
+    bridge.online().await;
+    first.deliver(message(2)).await.unwrap();
+    second.deliver(message(3)).await.unwrap();
+    let synced = pigeon_xmpp::ComponentHandle::sync_all(&[first, old, second, silent]).await;
+    assert!(synced[0].is_ok() && synced[0] == synced[2] && synced[3] == synced[0], "{synced:?}");
+    assert_eq!(synced[1], Err(SyncError::Lost));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn deliveries_come_from_their_author_online_and_offline_with_sender_checks_on() {
     let Some(server) = prosody(|spec| assert!(spec.validate_from)) else { return };
     let bridge = Component::login(&server).await;
