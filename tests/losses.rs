@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use pigeon_harness::files::{binary, temp_dir};
+use pigeon_harness::files::temp_dir;
 use pigeon_harness::{Bridge, BridgeSpec, Event, Kind, Node, Place};
 use support::portal::{Portal, Way};
 use support::scene::{JERRY, Scene, node_spec, registered, server, texts};
@@ -109,9 +109,7 @@ fn a_server_that_reads_slowly_gets_each_bundle_once(kind: Kind) {
     assert_eq!(texts(&scene.jerry).len(), written.len());
     assert!(started.elapsed() > Duration::from_secs(15), "it was not slow");
     let same = || {
-        let mut asking = std::process::Command::new(binary("pigeon-bridge").unwrap());
-        let asked = asking.arg("--config").arg(scene.bridge.config_file()).arg("status").output().unwrap();
-        let status = String::from_utf8(asked.stdout).unwrap();
+        let (_, status) = scene.bridge.ask(&["status"]).unwrap();
         let log = std::fs::read_to_string(scene.bridge.daemon().log()).unwrap();
         let delivered = log.matches("verdict=Accepted reason=\"delivered\"").count();
         assert!(delivered >= written.len(), "{status}");

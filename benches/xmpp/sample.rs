@@ -13,11 +13,6 @@ pub(crate) fn quantile(sorted: &[f64], part: f64) -> f64 {
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    let upper = sorted.get(middle).copied().unwrap_or_default();
-    if sorted.len().is_multiple_of(2) && middle > 0 {
-        sorted.get(middle - 1).map_or(upper, |lower| f64::midpoint(*lower, upper))
-    } else {
-        upper
-    }
+    let count = sorted.len();
+    f64::midpoint(sorted[count.saturating_sub(1) / 2], sorted[count / 2])
 }

@@ -8,7 +8,7 @@ use pigeon_bundle::{
     BridgeCard, BridgeDraft, Card, CardFields, Draft, Epoch, Identity, MailboxSecret, MessageId, Sealed,
     SecretRandom, UplinkDraft, seal, seal_to_bridge,
 };
-use pigeon_harness::files::{binary, temp_dir};
+use pigeon_harness::files::temp_dir;
 use pigeon_harness::{Bridge, BridgeSpec, Kind, Place, Server, ServerSpec};
 use pigeon_proto::{Body, Content, Text};
 use tempfile::TempDir;
@@ -119,10 +119,7 @@ impl World {
 
     /// Runs `pigeon-bridge` beside the running one: whether it went well, and what it said.
     pub fn ask(&self, args: &[&str]) -> (bool, String) {
-        let mut command = std::process::Command::new(binary("pigeon-bridge").unwrap());
-        let output = command.arg("--config").arg(self.bridge.config_file()).args(args).output().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8(said).unwrap())
+        self.bridge.ask(args).unwrap()
     }
 
     /// Waits until all that the bridge has sent is settled.

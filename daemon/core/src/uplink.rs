@@ -42,7 +42,6 @@ pub(crate) struct Uplink {
     scan_at_ms: u64,
     queue: VecDeque<BundleId>,
     in_flight: BTreeMap<BundleId, Flight>,
-    in_flight_bytes: u64,
 }
 
 /// An upload without a verdict.
@@ -63,18 +62,12 @@ impl Uplink {
 
     /// The bundle is gone; a verdict may still come and is ignored.
     pub(crate) fn forget(&mut self, id: &BundleId) {
-        if let Some(flight) = self.in_flight.remove(id) {
-            self.in_flight_bytes -= flight.bytes;
-        }
+        self.in_flight.remove(id);
     }
 
     fn is_open(&self) -> bool {
-        self.in_flight.len() < UPLOADS_MAX && self.in_flight_bytes < UPLOAD_WINDOW_BYTES
-    }
-
-    fn start(&mut self, id: BundleId, bytes: u64, now_ms: u64) {
-        self.in_flight.insert(id, Flight { bytes, late_ms: now_ms + VERDICT_TIMEOUT_MS });
-        self.in_flight_bytes += bytes;
+        let bytes: u64 = self.in_flight.values().map(|flight| flight.bytes).sum();
+        self.in_flight.len() < UPLOADS_MAX && bytes < UPLOAD_WINDOW_BYTES
     }
 
     pub(crate) fn next_ms(&self) -> Option<u64> {
@@ -140,7 +133,8 @@ impl Core {
             let Some(bundle) = self.uplink.queue.pop_front() else { break };
             let Some(entry) = self.entry(cx, &bundle)? else { continue };
             let Some(bytes) = self.may_go_up(cx, &bundle, &entry)? else { continue };
-            self.uplink.start(bundle, bytes, cx.now.mono_ms);
+            let late_ms = cx.now.mono_ms + VERDICT_TIMEOUT_MS;
+            self.uplink.in_flight.insert(bundle, Flight { bytes, late_ms });
             cx.out.push(Action::Upload { bundle });
             cx.notice(Notice::Uploaded { bundle });
         }

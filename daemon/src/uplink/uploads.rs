@@ -38,11 +38,9 @@ impl Uploads {
         }
     }
 
-    /// The server gave it back.
+    /// The server gave it back: no line is to be waited for.
     pub(super) fn returned(&mut self, id: &BundleId, now: Instant) {
-        if let Some(upload) = self.0.get_mut(id) {
-            upload.again_at = now + upload.wait;
-        }
+        self.sent(id, 0, now);
     }
 
     /// It was refused for a reason that passes.

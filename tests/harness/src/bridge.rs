@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use crate::daemon::Daemon;
@@ -110,6 +110,19 @@ impl Bridge {
     /// When it has not ended by the deadline.
     pub fn terminate(&mut self, deadline: impl Into<Deadline>) -> Result<ExitStatus> {
         self.daemon.terminate(deadline)
+    }
+
+    /// Runs `pigeon-bridge` beside it with its config file: whether that went well, and what it said.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn ask(&self, args: &[&str]) -> Result<(bool, String)> {
+        let program = binary("pigeon-bridge")?;
+        let mut command = Command::new(&program);
+        let output = command.arg("--config").arg(&self.config).args(args).output();
+        let output = output.map_err(HarnessError::file("run", &program))?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
     }
 
     /// Its config file.
