@@ -1,6 +1,7 @@
 //! Cleaning the log: the oldest segment goes, after what it holds alive was written again at the end.
 
 use std::fs;
+use std::ops::Range;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use crate::checkpoint::checkpoint;
@@ -14,6 +15,8 @@ use crate::writer::Message;
 
 /// Bytes that are asked to be written again at a time: others' writes go between.
 const MOVE_BYTES: usize = 128 << 10;
+/// Keys that are looked up at a time: what others have written becomes visible between.
+const LOOK_UPS: usize = 64;
 
 /// Lets go of the oldest segment. False if it cannot be now: it is the one being written.
 pub(crate) fn oldest(live: &Live, queue: &SyncSender<Message>) -> Result<bool, StoreError> {
@@ -46,25 +49,54 @@ fn begin_next(queue: &SyncSender<Message>, behind: u64) -> Result<(), StoreError
 fn move_all(live: &Live, queue: &SyncSender<Message>, number: u64) -> Result<(), StoreError> {
     let path = live.log.path(number);
     let bytes = fs::read(&path).map_err(|error| StoreError::file("read", &path, error))?;
-    let (mut at, mut moving, mut size) = (SEGMENT_HEAD, Vec::new(), 0);
-    while let Some(start) = next_group(&bytes, number, at) {
-        let Some(group) = group_at(&bytes, number, start) else { break };
-        at = group.records.end;
-        for (key, range) in records(&bytes, &group) {
-            let Some(range) = range.filter(|_| !is_index(key)) else { continue };
-            let offset = u64::try_from(range.start).unwrap_or(u64::MAX);
-            let stored = place(number, key, bytes.get(range).unwrap_or_default(), offset);
-            if live.read("record", |view| view.get(key))?.as_ref() == Some(&stored) {
-                size += key.len() + stored.length();
-                moving.push((key.to_vec(), stored));
-            }
-            if size >= MOVE_BYTES {
-                ask(queue, std::mem::take(&mut moving))?;
-                size = 0;
-            }
+    let (mut moving, mut size) = (Vec::new(), 0);
+    for values in last_values(&bytes, number).chunks(LOOK_UPS) {
+        for (key, stored) in alive(live, &bytes, number, values)? {
+            size += key.len() + stored.length();
+            moving.push((key, stored));
+        }
+        if size >= MOVE_BYTES {
+            ask(queue, std::mem::take(&mut moving))?;
+            size = 0;
         }
     }
     ask(queue, moving)
+}
+
+/// The keys that a segment leaves with a value, in their order, and where in its bytes that is. An earlier value of the
+/// same key cannot be alive.
+fn last_values(bytes: &[u8], segment: u64) -> Vec<(&[u8], Range<usize>)> {
+    let (mut at, mut writes) = (SEGMENT_HEAD, Vec::new());
+    while let Some(start) = next_group(bytes, segment, at) {
+        let Some(group) = group_at(bytes, segment, start) else { break };
+        at = group.records.end;
+        writes.extend(records(bytes, &group).filter(|(key, _)| !is_index(key)));
+    }
+    // Stable, so that the last of each key is the newest.
+    writes.sort_by_key(|(key, _)| *key);
+    let lasts = writes.chunk_by(|one, other| one.0 == other.0).filter_map(|same| same.last().cloned());
+    lasts.filter_map(|(key, range)| Some((key, range?))).collect()
+}
+
+/// Those that are the newest of their keys, with what is known of them.
+fn alive(
+    live: &Live,
+    bytes: &[u8],
+    segment: u64,
+    values: &[(&[u8], Range<usize>)],
+) -> Result<Vec<(Vec<u8>, Stored)>, StoreError> {
+    live.read("record", |view| {
+        let mut newest = view.nearby();
+        let mut alive = Vec::new();
+        for (key, range) in values {
+            let offset = u64::try_from(range.start).unwrap_or(u64::MAX);
+            let stored = place(segment, key, bytes.get(range.clone()).unwrap_or_default(), offset);
+            if newest.get(key)?.as_ref() == Some(&stored) {
+                alive.push((key.to_vec(), stored));
+            }
+        }
+        Ok(alive)
+    })
 }
 
 fn ask(queue: &SyncSender<Message>, moving: Vec<(Vec<u8>, Stored)>) -> Result<(), StoreError> {

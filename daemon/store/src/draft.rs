@@ -132,11 +132,14 @@ impl<'a> Draft<'a> {
         Ok(former)
     }
 
-    /// Writes a value again that is where `stored` says, if it still is.
+    /// Writes a value again that is where `stored` says, if it still is: for whoever has just looked, and is the one who
+    /// changes the index. What was written since is in memory.
     pub(crate) fn move_value(&mut self, key: &[u8], stored: &Stored) -> Result<bool, ReadError> {
-        if self.pending(key).is_some() || self.known(key)? != Some(stored) {
+        let has_changed = self.view.lately(key).is_some_and(|newest| newest != Some(stored));
+        if has_changed || self.pending(key).is_some() {
             return Ok(false);
         }
+        self.known.insert(key.to_vec(), Some(stored.clone()));
         let value = self.view.load(key, stored)?;
         self.current.insert(key.to_vec(), Some(value));
         Ok(true)

@@ -6,6 +6,7 @@ use sled::Tree;
 
 use crate::fronts::Fronts;
 use crate::index::Run;
+use crate::index::block::Change;
 use crate::index::merged::{Merged, Source};
 use crate::live::ReadError;
 use crate::log::Log;
@@ -28,10 +29,14 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    /// What memory knows of a key; `Some(None)` where it is gone.
+    pub(crate) fn lately(&self, key: &[u8]) -> Option<Option<&'a Stored>> {
+        self.recent.get(key).or_else(|| self.merging?.get(key))
+    }
+
     /// Where the value of a key is.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Stored>, ReadError> {
-        let recent = self.recent.get(key).or_else(|| self.merging?.get(key));
-        if let Some(stored) = recent {
+        if let Some(stored) = self.lately(key) {
             return Ok(stored.cloned());
         }
         for run in self.runs.iter().rev() {
@@ -90,8 +95,35 @@ impl<'a> View<'a> {
         }))
     }
 
+    /// For look-ups of many keys in their order.
+    pub(crate) fn nearby(self) -> Nearby<'a> {
+        Nearby { view: self, blocks: vec![Vec::new(); self.runs.len()] }
+    }
+
     /// All keys of a kind.
     pub(crate) fn kind(&self, kind: u8) -> Result<impl Iterator<Item = Item> + use<'a>, ReadError> {
         self.scan(&[kind], vec![kind + 1])
+    }
+}
+
+/// A view that keeps the block read last of each run, for the keys that follow.
+pub(crate) struct Nearby<'a> {
+    view: View<'a>,
+    /// As many as there are runs.
+    blocks: Vec<Vec<Change>>,
+}
+
+impl Nearby<'_> {
+    /// [`View::get`].
+    pub(crate) fn get(&mut self, key: &[u8]) -> Result<Option<Stored>, ReadError> {
+        if let Some(stored) = self.view.lately(key) {
+            return Ok(stored.cloned());
+        }
+        for (run, block) in self.view.runs.iter().zip(&mut self.blocks).rev() {
+            if let Some(stored) = run.get_nearby(self.view.tree, key, block)? {
+                return Ok(stored.cloned());
+            }
+        }
+        Ok(None)
     }
 }

@@ -88,6 +88,30 @@ impl Run {
         }
     }
 
+    /// [`Run::get`] that looks into `block` first, and leaves there the entries of the block that it read, from `key` on.
+    pub(crate) fn get_nearby<'a>(
+        &self,
+        tree: &Tree,
+        key: &[u8],
+        block: &'a mut Vec<Change>,
+    ) -> Result<Option<Option<&'a Stored>>, ReadError> {
+        if !self.filter.may_have(key) {
+            return Ok(None);
+        }
+        let is_beside = match block.as_slice() {
+            [(first, _), .., (last, _)] => first.as_slice() <= key && key <= last.as_slice(),
+            _ => false,
+        };
+        if !is_beside {
+            *block = match pointers::find(tree, self.meta.number, key)? {
+                Some(pointer) => decode(&self.block(pointer)?, key)?,
+                None => Vec::new(),
+            };
+        }
+        let at = block.binary_search_by(|(there, _)| there.as_slice().cmp(key));
+        Ok(at.ok().and_then(|at| block.get(at)).map(|(_, stored)| stored.as_ref()))
+    }
+
     /// All it knows of keys from `from` on, in their order.
     pub(crate) fn scan(
         self: &Arc<Self>,
