@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use pigeon_bundle::Acceptances;
 use pigeon_harness::Kind;
 use pigeon_harness::files::temp_dir;
 use pigeon_xmpp::{ClientEvent, ClientHandle, Closed};
@@ -63,6 +64,9 @@ impl Carrier {
         while answers < count {
             match self.events.recv().await.unwrap() {
                 ClientEvent::Verdict { .. } | ClientEvent::Bundle { .. } => answers += 1,
+                ClientEvent::Acceptances { bytes } => {
+                    answers += Acceptances::bundles_of(&bytes).unwrap().len();
+                }
                 ClientEvent::Refusal { condition, .. } => panic!("an upload came back: {condition}"),
                 ClientEvent::Offline { reason } => panic!("{reason}"),
                 _ => {}

@@ -85,4 +85,4 @@ pub use seal::{
 };
 pub use text::{DOMAIN_MAX, JID_MAX, NAME_MAX, TextError};
 pub use unproven::Unproven;
-pub use verdict::{Verdict, VerdictCode, VerdictError};
+pub use verdict::{Acceptances, Verdict, VerdictCode, VerdictError};

@@ -8,8 +8,13 @@ use crate::identity::{SignatureError, verify};
 use crate::ids::{BundleId, MessageDigest};
 
 const CONTEXT: &str = "verdict";
+const CONTEXT_TOGETHER: &str = "acceptances";
 /// More than any verdict has: two digests, a signature, a code, a time and their tags.
 const SIZE_MAX: usize = 256;
+/// B and P of one bundle.
+const DIGESTS: usize = 64;
+/// More than any [`Acceptances`] have: their digests, a signature, a time and their tags.
+const TOGETHER_SIZE_MAX: usize = Acceptances::MAX * DIGESTS + 128;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Wire {
@@ -22,6 +27,16 @@ struct Wire {
     #[prost(uint64, tag = "4")]
     time: u64,
     #[prost(bytes = "vec", tag = "5")]
+    signature: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireTogether {
+    #[prost(bytes = "vec", tag = "1")]
+    digests: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    time: u64,
+    #[prost(bytes = "vec", tag = "3")]
     signature: Vec<u8>,
 }
 
@@ -119,7 +134,7 @@ pub struct Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum VerdictError {
     /// More bytes than a verdict has.
-    #[error("verdict of {0} bytes, at most {SIZE_MAX} are allowed")]
+    #[error("verdict of {0} bytes, which is more than any has")]
     TooLarge(usize),
     /// Not the protobuf message of a verdict.
     #[error("verdict is not readable as protobuf")]
@@ -183,4 +198,69 @@ impl Verdict {
     fn parts<'a>(&'a self, code: &'a [u8; 1], time: &'a [u8; 8]) -> [&'a [u8]; 4] {
         [self.bundle.as_ref(), self.message.as_ref(), code, time]
     }
+}
+
+/// Several acceptances for one carrier under one signature: a carrier with a full pocket checks one signature for up to
+/// [`Acceptances::MAX`] bundles, and its bridge makes one. They say what as many verdicts would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acceptances {
+    /// B and P of each bundle, at least one and at most [`Acceptances::MAX`].
+    pub bundles: Vec<(BundleId, MessageDigest)>,
+    /// When that was decided, Unix seconds.
+    pub time_s: u64,
+}
+
+impl Acceptances {
+    /// Most bundles under one signature.
+    pub const MAX: usize = 64;
+
+    /// Encodes and signs them.
+    #[must_use]
+    pub fn sign(&self, bridge: &BridgeIdentity) -> Vec<u8> {
+        let pairs = self.bundles.iter();
+        let digests = pairs.flat_map(|(bundle, message)| [bundle.0, message.0]).collect::<Vec<_>>().concat();
+        let signature = bridge.sign(CONTEXT_TOGETHER, &[&self.time_s.to_be_bytes(), &digests]).to_vec();
+        WireTogether { digests, time: self.time_s, signature }.encode_to_vec()
+    }
+
+    /// The bundles that they claim to be about, unchecked; see [`Verdict::bundle_of`].
+    #[must_use]
+    pub fn bundles_of(bytes: &[u8]) -> Option<Vec<BundleId>> {
+        let read = read_together(bytes).ok()?.1;
+        Some(read.bundles.into_iter().map(|(bundle, _)| bundle).collect())
+    }
+
+    /// Reads acceptances and checks that this key signed them. They count for those bundles only whose Uplink block names
+    /// it.
+    ///
+    /// # Errors
+    /// [`VerdictError`]; such acceptances change nothing.
+    pub fn parse_verified(bytes: &[u8], bridge_key: &[u8; 32]) -> Result<Self, VerdictError> {
+        let (wire, read) = read_together(bytes)?;
+        let parts: [&[u8]; 2] = [&read.time_s.to_be_bytes(), &wire.digests];
+        verify(bridge_key, CONTEXT_TOGETHER, &parts, &wire.signature)?;
+        Ok(read)
+    }
+
+    /// The same one by one.
+    pub fn verdicts(&self) -> impl Iterator<Item = Verdict> {
+        let (code, time_s) = (VerdictCode::Accepted, self.time_s);
+        self.bundles.iter().map(move |&(bundle, message)| Verdict { bundle, message, code, time_s })
+    }
+}
+
+fn read_together(bytes: &[u8]) -> Result<(WireTogether, Acceptances), VerdictError> {
+    if bytes.len() > TOGETHER_SIZE_MAX {
+        return Err(VerdictError::TooLarge(bytes.len()));
+    }
+    let wire = WireTogether::decode(bytes)?;
+    let (digests, rest) = wire.digests.as_chunks::<32>();
+    let (pairs, odd) = digests.as_chunks::<2>();
+    if !rest.is_empty() || !odd.is_empty() || !(1..=Acceptances::MAX).contains(&pairs.len()) {
+        return Err(VerdictError::Field("digests"));
+    }
+    let bundles =
+        pairs.iter().map(|[bundle, message]| (BundleId(*bundle), MessageDigest(*message))).collect();
+    let read = Acceptances { bundles, time_s: wire.time };
+    Ok((wire, read))
 }

@@ -9,8 +9,8 @@ use common::letter::{field, hpke_open, hpke_seal};
 use common::wire::{self, Wire};
 use common::{Bridge, FixedRandom, NOW_S, Person, draft, uplink};
 use pigeon_bundle::{
-    Bundle, BundleId, Draft, MessageDigest, MessageId, RouteError, SealError, UplinkDraft, Verdict,
-    VerdictCode, VerdictError, open_route, seal,
+    Acceptances, Bundle, BundleId, Draft, MessageDigest, MessageId, RouteError, SealError, UplinkDraft,
+    Verdict, VerdictCode, VerdictError, open_route, seal,
 };
 
 struct Story {
@@ -206,4 +206,52 @@ fn altered_and_foreign_verdicts_are_refused() {
     let unknown = [&bytes[..], &[0x18, 99]].concat();
     assert_eq!(Verdict::parse_verified(&unknown, &bridge.key()), Err(VerdictError::Code(99)));
     assert_eq!(Verdict::parse_verified(&[0; 257], &bridge.key()), Err(VerdictError::TooLarge(257)));
+}
+
+fn acceptances(count: u8) -> Acceptances {
+    let bundles = (0..count).map(|n| (BundleId([n; 32]), MessageDigest([!n; 32]))).collect();
+    Acceptances { bundles, time_s: NOW_S }
+}
+
+#[test]
+fn acceptances_round_trip_and_say_what_verdicts_say() {
+    let bridge = Bridge::new("bridge.example").identity;
+    for count in [1, 2, 64] {
+        let acceptances = acceptances(count);
+        let bytes = acceptances.sign(&bridge);
+        assert_eq!(Acceptances::parse_verified(&bytes, &bridge.key()).as_ref(), Ok(&acceptances));
+        let named = Acceptances::bundles_of(&bytes).unwrap();
+        let verdicts: Vec<_> = acceptances.verdicts().collect();
+        assert_eq!(named, verdicts.iter().map(|verdict| verdict.bundle).collect::<Vec<_>>());
+        let said = Verdict {
+            bundle: BundleId([0; 32]),
+            message: MessageDigest([255; 32]),
+            ..verdict(VerdictCode::Accepted)
+        };
+        assert_eq!((verdicts.len(), verdicts[0]), (usize::from(count), said));
+    }
+}
+
+#[test]
+fn altered_foreign_and_misshapen_acceptances_are_refused() {
+    let bridge = Bridge::new("bridge.example").identity;
+    let read = |bytes: &[u8]| Acceptances::parse_verified(bytes, &bridge.key());
+    let bytes = acceptances(3).sign(&bridge);
+    let other = Bridge::new("other.example").identity;
+    assert!(matches!(Acceptances::parse_verified(&bytes, &other.key()), Err(VerdictError::Signature(_))));
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut altered = bytes.clone();
+            altered[at] ^= 1 << bit;
+            assert!(read(&altered).is_err(), "bit {bit} of byte {at}");
+        }
+    }
+    assert_eq!(read(&acceptances(0).sign(&bridge)), Err(VerdictError::Field("digests")));
+    assert_eq!(read(&acceptances(65).sign(&bridge)), Err(VerdictError::Field("digests")));
+    assert_eq!(read(&[0; 4_300]), Err(VerdictError::TooLarge(4_300)));
+    // Half a pair.
+    assert_eq!(read(&[&[0x0a, 32][..], &[1; 32]].concat()), Err(VerdictError::Field("digests")));
+    // One is not taken for the other.
+    assert!(Verdict::parse_verified(&acceptances(1).sign(&bridge), &bridge.key()).is_err());
+    assert!(read(&verdict(VerdictCode::Accepted).sign(&bridge)).is_err());
 }

@@ -10,8 +10,8 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use common::{Bridge, FixedRandom, NOW_S, Person, draft, uplink};
 use pigeon_bundle::{
-    BridgeCard, Bundle, Card, Draft, MessageDigest, PrekeyRing, Tag, Verdict, VerdictCode, from_foreign,
-    open, open_route, seal, to_foreign,
+    Acceptances, BridgeCard, Bundle, Card, Draft, MessageDigest, PrekeyRing, Tag, Verdict, VerdictCode,
+    from_foreign, open, open_route, seal, to_foreign,
 };
 use proptest::prelude::*;
 
@@ -79,6 +79,9 @@ fn feed_each(targets: &Targets, bytes: &[u8]) {
     }
     if let Ok(verdict) = Verdict::parse_verified(bytes, &targets.bridge.identity.key()) {
         assert_eq!(verdict.bundle, targets.bundle.id());
+    }
+    if let Ok(all) = Acceptances::parse_verified(bytes, &targets.bridge.identity.key()) {
+        panic!("nobody has signed {all:?}");
     }
     if let Ok(ring) = PrekeyRing::from_bytes(bytes) {
         assert_eq!(&ring.to_bytes()[..], bytes);

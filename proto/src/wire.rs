@@ -25,7 +25,7 @@ mod bridge {
     tonic::include_proto!("pigeon.bridge");
 
     #[test]
-    fn verdicts_of_the_bundle_crate_are_those_of_the_schema() {
+    fn verdicts_and_acceptances_of_the_bundle_crate_are_those_of_the_schema() {
         use pigeon_bundle::{BridgeIdentity, BundleId, MessageDigest, VerdictCode};
         use prost::Message as _;
 
@@ -41,5 +41,14 @@ mod bridge {
         assert_eq!((&read.bundle[..], &read.message[..]), (&[1; 32][..], &[2; 32][..]));
         assert_eq!((read.code, read.time, read.signature.len()), (6, 1_800_000_000, 64));
         assert_eq!(pigeon_bundle::Verdict::parse_verified(&read.encode_to_vec(), &bridge.key()), Ok(signed));
+
+        let (bundle, message) = (BundleId([1; 32]), MessageDigest([2; 32]));
+        let signed =
+            pigeon_bundle::Acceptances { bundles: vec![(bundle, message); 2], time_s: 1_800_000_000 };
+        let read = Acceptances::decode(&signed.sign(&bridge)[..]).unwrap();
+        assert_eq!(read.digests, [[1; 32], [2; 32], [1; 32], [2; 32]].concat());
+        assert_eq!((read.time, read.signature.len()), (1_800_000_000, 64));
+        let bytes = read.encode_to_vec();
+        assert_eq!(pigeon_bundle::Acceptances::parse_verified(&bytes, &bridge.key()), Ok(signed));
     }
 }

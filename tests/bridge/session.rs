@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pigeon_bundle::{BridgeCard, Bundle, Card, PickupRequest, Reveal, Sealed, Verdict, VerdictCode};
+use pigeon_bundle::{
+    Acceptances, BridgeCard, Bundle, Card, PickupRequest, Reveal, Sealed, Verdict, VerdictCode,
+};
 use pigeon_harness::Server;
 use pigeon_xmpp::{ClientConfig, ClientEvent, ClientHandle, Closed, IqError, PickedUp, spawn_client};
 use tokio::sync::mpsc;
@@ -25,10 +27,31 @@ pub struct Received {
     pub bundle: Bundle,
 }
 
+/// A bridge's word on one bundle, as it came.
+enum Answer {
+    Verdict { bytes: Vec<u8>, reveal: Option<[u8; 32]> },
+    OneOf { acceptances: Vec<u8>, at: usize },
+}
+
+impl Answer {
+    /// Signed by the bridge, or this panics.
+    fn checked(self, bridge: &BridgeCard) -> (Verdict, Option<Reveal>) {
+        match self {
+            Self::Verdict { bytes, reveal } => {
+                (Verdict::parse_verified(&bytes, bridge.key()).unwrap(), reveal.map(Reveal))
+            }
+            Self::OneOf { acceptances, at } => {
+                let all = Acceptances::parse_verified(&acceptances, bridge.key()).unwrap();
+                (all.verdicts().nth(at).unwrap(), None)
+            }
+        }
+    }
+}
+
 pub struct Session {
     handle: ClientHandle,
     events: mpsc::Receiver<ClientEvent>,
-    verdicts: VecDeque<(Vec<u8>, Option<[u8; 32]>)>,
+    verdicts: VecDeque<Answer>,
     received: VecDeque<Received>,
     refusals: usize,
     uploads: u64,
@@ -117,8 +140,7 @@ impl Session {
         while self.verdicts.is_empty() {
             self.next("a verdict").await;
         }
-        let (bytes, reveal) = self.verdicts.pop_front().unwrap();
-        (Verdict::parse_verified(&bytes, bridge.key()).unwrap(), reveal.map(Reveal))
+        self.verdicts.pop_front().unwrap().checked(bridge)
     }
 
     /// Waits for something that passes for a verdict.
@@ -137,8 +159,7 @@ impl Session {
         while let Ok(event) = self.events.try_recv() {
             self.take(event);
         }
-        let verdicts = self.verdicts.drain(..);
-        verdicts.map(|(bytes, _)| Verdict::parse_verified(&bytes, bridge.key()).unwrap()).collect()
+        self.verdicts.drain(..).map(|answer| answer.checked(bridge).0).collect()
     }
 
     /// The next delivery.
@@ -204,7 +225,14 @@ impl Session {
     fn take(&mut self, event: ClientEvent) -> bool {
         match event {
             ClientEvent::Online { .. } => return true,
-            ClientEvent::Verdict { bytes, reveal } => self.verdicts.push_back((bytes, reveal)),
+            ClientEvent::Verdict { bytes, reveal } => {
+                self.verdicts.push_back(Answer::Verdict { bytes, reveal });
+            }
+            ClientEvent::Acceptances { bytes } => {
+                let count = Acceptances::bundles_of(&bytes).unwrap().len();
+                let one = |at| Answer::OneOf { acceptances: bytes.clone(), at };
+                self.verdicts.extend((0..count).map(one));
+            }
             ClientEvent::Bundle { from, bytes, message_id, taken, .. } => {
                 let bundle = Bundle::parse(bytes.into()).unwrap();
                 self.received.push_back(Received { from, id: message_id, bundle });

@@ -151,6 +151,11 @@ def check_verdicts():
         data = unhex(verdict["bytes"])
         same("verdict", pigeon.open_verdict(data, key), (bundle, message, verdict["code"], verdict["time"]))
         refused("a verdict with another byte", lambda: pigeon.open_verdict(flipped(data, 40), key))
+    for some in v["acceptances"]:
+        data = unhex(some["bytes"])
+        bundles = [(bytes([n]) * 32, bytes([128 | n]) * 32) for n in range(some["count"])]
+        same("acceptances", pigeon.open_acceptances(data, key), (bundles, some["time"]))
+        refused("acceptances with another byte", lambda: pigeon.open_acceptances(flipped(data, 40), key))
 
 
 def people(v):

@@ -324,3 +324,12 @@ def open_verdict(data, bridge_key):
     bundle, message, code, time = first(fields, 1), first(fields, 2), first(fields, 3, 0), first(fields, 4, 0)
     verify(bridge_key, first(fields, 5), "verdict", bundle, message, u(8, code), u(64, time))
     return bundle, message, code, time
+
+
+def open_acceptances(data, bridge_key):
+    fields = unpb(data)
+    digests, time = first(fields, 1), first(fields, 2, 0)
+    verify(bridge_key, first(fields, 3), "acceptances", u(64, time), digests)
+    if not 64 <= len(digests) <= 64 * 64 or len(digests) % 64:
+        raise ValueError("acceptances of no whole number of bundles")
+    return [(digests[at:at + 32], digests[at + 32:at + 64]) for at in range(0, len(digests), 64)], time

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{compare, hex};
 
 /// Every context there is. A new purpose gets a new one, here and in `check.py`.
-const NAMES: [&str; 29] = [
+const NAMES: [&str; 30] = [
     "header",
     "message",
     "bundle",
@@ -19,6 +19,7 @@ const NAMES: [&str; 29] = [
     "route",
     "route-author",
     "verdict",
+    "acceptances",
     "link-auth",
     "session",
     "id",

@@ -7,8 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
-use pigeon_bundle::{BridgeCard, BridgeIdentity, BundleId, MessageDigest, Reveal, Verdict, VerdictCode};
-use pigeon_xmpp::{ComponentHandle, SendError, VERDICTS_MAX};
+use pigeon_bundle::{
+    Acceptances, BridgeCard, BridgeIdentity, BundleId, MessageDigest, Reveal, Verdict, VerdictCode,
+};
+use pigeon_xmpp::{ComponentHandle, SendError};
 
 use super::accounts::Accounts;
 use super::config::PickUp;
@@ -169,20 +171,25 @@ impl Desk {
 
     /// Signs acceptances of this moment and sends them, those for one carrier together.
     pub async fn accept(&self, waiters: &[Waiter], time_s: u64) {
-        let mut carriers: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
+        let mut carriers: BTreeMap<&str, Vec<(BundleId, MessageDigest)>> = BTreeMap::new();
         for Waiter { to, bundle, message } in waiters {
-            let code = VerdictCode::Accepted;
-            let verdict = Verdict { bundle: *bundle, message: *message, code, time_s };
-            carriers.entry(to).or_default().push(verdict.sign(&self.identity));
+            carriers.entry(to).or_default().push((*bundle, *message));
         }
-        let stanzas = carriers.iter().flat_map(|(to, verdicts)| {
-            verdicts.chunks(VERDICTS_MAX).map(async |verdicts| {
-                if let Err(error) = patiently(|| self.component.verdicts(to, verdicts)).await {
-                    tracing::debug!(%error, "verdicts were not sent");
-                }
-            })
+        let stanzas = carriers.iter().flat_map(|(to, bundles)| {
+            bundles.chunks(Acceptances::MAX).map(async |bundles| self.accept_for(to, bundles, time_s).await)
         });
         join_all(stanzas).await;
+    }
+
+    async fn accept_for(&self, to: &str, bundles: &[(BundleId, MessageDigest)], time_s: u64) {
+        if let [(bundle, message)] = *bundles {
+            let verdict = Verdict { bundle, message, code: VerdictCode::Accepted, time_s };
+            return self.verdict(to, &verdict, None).await;
+        }
+        let bytes = Acceptances { bundles: bundles.to_vec(), time_s }.sign(&self.identity);
+        if let Err(error) = patiently(|| self.component.acceptances(to, &bytes)).await {
+            tracing::debug!(%error, "acceptances were not sent");
+        }
     }
 }
 

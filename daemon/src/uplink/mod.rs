@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pigeon_bundle::{Bundle, BundleId, Card, NodeSecret, Reveal, Verdict, VerdictCode};
+use pigeon_bundle::{Acceptances, Bundle, BundleId, Card, NodeSecret, Reveal, Verdict, VerdictCode};
 use pigeon_core::{Catalog, Event as CoreEvent};
 use pigeon_proto::PickupToken;
 use pigeon_proto::api::{Event, Uplink as UplinkStatus};
@@ -691,6 +691,7 @@ impl Driver {
             ClientEvent::Subscription { from, kind } => self.subscription(from, kind),
             ClientEvent::Offline { reason } => self.offline(&reason).await,
             ClientEvent::Verdict { bytes, reveal } => self.verdict(&bytes, reveal).await,
+            ClientEvent::Acceptances { bytes } => self.acceptances(&bytes).await,
             ClientEvent::Bundle { from, bytes, taken, .. } if self.is_our_bridge(&from) => {
                 self.fetched(bytes).await;
                 // What a crash loses now is at the bridge, which keeps it until its recipient has it.
@@ -744,17 +745,38 @@ impl Driver {
     /// A verdict counts only with the signature of the bridge that the bundle itself names.
     async fn verdict(&mut self, bytes: &[u8], reveal: Option<[u8; 32]>) {
         let Some(named) = Verdict::bundle_of(bytes) else { return };
-        let bundle = match self.uplink.store.bundle(&named) {
-            Ok(Some(bundle)) => bundle,
-            _ => return, // purged meanwhile, or never ours
-        };
-        let Some(uplink) = bundle.uplink() else { return };
-        let verdict = match Verdict::parse_verified(bytes, &uplink.bridge_key) {
-            Ok(verdict) if verdict.message == bundle.message_digest() => verdict,
-            Ok(_) | Err(_) => {
-                tracing::warn!(bundle = %named, "a verdict without the bridge's signature is ignored");
-                return;
-            }
+        let Some((bundle, bridge_key)) = self.uploaded(&named) else { return };
+        let verdict = Verdict::parse_verified(bytes, &bridge_key).ok();
+        self.decided(&bundle, verdict, reveal).await;
+    }
+
+    /// [`Self::verdict`] on several bundles. Those of another bridge among them are none of this one's business.
+    async fn acceptances(&mut self, bytes: &[u8]) {
+        let mut checked: Option<([u8; 32], Option<Acceptances>)> = None;
+        for (at, named) in Acceptances::bundles_of(bytes).unwrap_or_default().iter().enumerate() {
+            let Some((bundle, bridge_key)) = self.uploaded(named) else { continue };
+            let (_, acceptances) = match &mut checked {
+                Some(checked) if checked.0 == bridge_key => checked,
+                checked => checked.insert((bridge_key, Acceptances::parse_verified(bytes, &bridge_key).ok())),
+            };
+            let verdict = acceptances.as_ref().and_then(|all| all.verdicts().nth(at));
+            self.decided(&bundle, verdict, None).await;
+        }
+    }
+
+    /// A bundle that may have gone up, and the key of its bridge; `None` if it was purged meanwhile, or never ours.
+    fn uploaded(&self, id: &BundleId) -> Option<(Bundle, [u8; 32])> {
+        let bundle = self.uplink.store.bundle(id).ok().flatten()?;
+        let bridge_key = bundle.uplink()?.bridge_key;
+        Some((bundle, bridge_key))
+    }
+
+    /// What a verdict on this bundle does, if its bridge has signed one.
+    async fn decided(&mut self, bundle: &Bundle, verdict: Option<Verdict>, reveal: Option<[u8; 32]>) {
+        let named = bundle.id();
+        let Some(verdict) = verdict.filter(|verdict| verdict.message == bundle.message_digest()) else {
+            tracing::warn!(bundle = %named, "a verdict without the bridge's signature is ignored");
+            return;
         };
         if verdict.code.is_passing() {
             // It goes up again when its wait is over.

@@ -37,8 +37,8 @@ pub const PICKUP_BYTES_MAX: usize = 4_272;
 /// Largest verdict, bytes: 3 fields of 32 to 64 bytes, a code and a time leave room to grow.
 pub const VERDICT_BYTES_MAX: usize = 1_024;
 
-/// Most verdicts in one stanza.
-pub const VERDICTS_MAX: usize = 64;
+/// Largest acceptances under one signature, bytes: two digests for each of 64, a signature and a time leave room to grow.
+pub const ACCEPTANCES_BYTES_MAX: usize = 5_120;
 
 /// Largest body text of a delivery, bytes.
 pub const BODY_BYTES_MAX: usize = 65_536;

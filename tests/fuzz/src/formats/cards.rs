@@ -1,7 +1,8 @@
 //! What is signed and public: cards, bridge cards, verdicts.
 
 use pigeon_bundle::{
-    BridgeCard, BridgeCardFields, BundleId, Card, CardFields, MessageDigest, Verdict, VerdictCode,
+    Acceptances, BridgeCard, BridgeCardFields, BundleId, Card, CardFields, MessageDigest, Verdict,
+    VerdictCode,
 };
 
 use super::WORLD;
@@ -79,6 +80,11 @@ pub fn verdict(data: &[u8]) {
     let mut input = Input(data);
     if input.byte() & 1 == 0 {
         let _ = Verdict::bundle_of(input.0);
+        let _ = Acceptances::bundles_of(input.0);
+        assert!(
+            Acceptances::parse_verified(input.0, &bridge.key()).is_err(),
+            "somebody else made acceptances"
+        );
         let Ok(read) = Verdict::parse_verified(input.0, &bridge.key()) else { return };
         assert_eq!(read, known(), "somebody else made a verdict");
         assert_eq!(Verdict::bundle_of(input.0), Some(read.bundle));
@@ -123,6 +129,27 @@ pub fn verdict(data: &[u8]) {
     let mut key = bridge.key();
     key[usize::from(digests[0] % 32)] ^= 1;
     assert!(Verdict::parse_verified(&bytes, &key).is_err());
+    acceptances(&verdict, data);
+}
+
+/// The same of acceptances, of which this verdict is the first.
+fn acceptances(verdict: &Verdict, data: &[u8]) {
+    let bridge = &WORLD.bridge.identity;
+    let others = data
+        .chunks_exact(64)
+        .take(Acceptances::MAX - 1)
+        .filter_map(|both| Some((BundleId(*both.first_chunk()?), MessageDigest(*both.last_chunk()?))));
+    let bundles = std::iter::once((verdict.bundle, verdict.message)).chain(others).collect();
+    let acceptances = Acceptances { bundles, time_s: verdict.time_s };
+    let bytes = acceptances.sign(bridge);
+    assert_eq!(Acceptances::parse_verified(&bytes, &bridge.key()).as_ref(), Ok(&acceptances));
+    let named = Acceptances::bundles_of(&bytes).unwrap();
+    assert!(named.iter().copied().eq(acceptances.verdicts().map(|verdict| verdict.bundle)));
+    for changed in changes(&bytes, data) {
+        let read = Acceptances::parse_verified(&changed, &bridge.key());
+        assert!(read.is_err(), "acceptances were changed");
+    }
+    assert!(Verdict::parse_verified(&bytes, &bridge.key()).is_err(), "acceptances are no verdict");
 }
 
 /// The one verdict whose bytes are among the seeds.

@@ -47,6 +47,11 @@ pub enum ClientEvent {
         /// r, where the bridge knows that the message arrived.
         reveal: Option<[u8; 32]>,
     },
+    /// The bridge has accepted several uploads. Only from the configured bridge; the signature is not checked here.
+    Acceptances {
+        /// The signed acceptances.
+        bytes: Vec<u8>,
+    },
     /// A message with a bundle, from anyone.
     Bundle {
         /// The sender's bare JID, as the server stamped it.

@@ -21,8 +21,8 @@ pub(super) enum Incoming {
     Reply(Element),
     /// An answer to a question of ours, if anybody asked.
     Answer(Kind),
-    /// Those that can be read.
-    Verdicts(Vec<verdict::Verdict>),
+    /// The bridge's, to uploads.
+    Verdict(verdict::Answer),
     Refusal {
         id: Option<String>,
         condition: String,
@@ -94,10 +94,7 @@ fn read_message(stanza: &Element, account: &BareJid, bridge: &BareJid) -> Incomi
         return Incoming::Refusal { id: id(message).map(str::to_owned), condition, text };
     }
     if from_bridge && let Some(parsed) = verdict::parse(message) {
-        let read = parsed
-            .into_iter()
-            .filter_map(|verdict| verdict.inspect_err(|error| drop(dropped("verdict", error))).ok());
-        return Incoming::Verdicts(read.collect());
+        return parsed.map_or_else(|error| dropped("verdict", &error), Incoming::Verdict);
     }
     match (bundle::parse(message), sender(message)) {
         (Some(Ok(bytes)), Some(from)) => {
@@ -138,7 +135,7 @@ mod tests {
         };
         // Below its domain too, and from any name there: a server lets nobody else speak from a component's domain.
         for own in ["bridge.example.org", "b1.bridge.example.org", "3@bridge.example.org"] {
-            assert!(matches!(from(own), Incoming::Verdicts(_)), "{own}");
+            assert!(matches!(from(own), Incoming::Verdict(_)), "{own}");
         }
         for forged in ["newman@example.org", "bridge.example.com", "otherbridge.example.org", ""] {
             assert_eq!(from(forged), Incoming::Nothing, "{forged}");

@@ -16,7 +16,7 @@ use crate::limits::{ARCHIVE_PAGE_MAX, BACKLOG_MAX, CLOSE_TIMEOUT, OUTPUT_BYTES_M
 use crate::ns;
 use crate::probe::{Due, Probe, Silence, at};
 use crate::reason::OfflineReason;
-use crate::stanza::{iq, people};
+use crate::stanza::{iq, people, verdict};
 use crate::wire::{Item, WireError, el, print};
 
 impl Driver {
@@ -159,10 +159,11 @@ impl Driver {
             Incoming::Nothing => {}
             Incoming::Reply(reply) => self.send(wire, &reply),
             Incoming::Answer(kind) => self.iqs.answer(stanza, kind, stanza.children().next()),
-            Incoming::Verdicts(verdicts) => {
-                for verdict in verdicts {
-                    self.say(ClientEvent::Verdict { bytes: verdict.bytes, reveal: verdict.reveal });
-                }
+            Incoming::Verdict(verdict::Answer::Verdict { bytes, reveal }) => {
+                self.say(ClientEvent::Verdict { bytes, reveal });
+            }
+            Incoming::Verdict(verdict::Answer::Acceptances { bytes }) => {
+                self.say(ClientEvent::Acceptances { bytes });
             }
             Incoming::Refusal { id, condition, text } => {
                 self.say(ClientEvent::Refusal { id, condition, text });

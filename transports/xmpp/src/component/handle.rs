@@ -14,7 +14,7 @@ use super::session::Driver;
 use crate::ask;
 use crate::client::ConfigError;
 use crate::limits::{
-    BODY_BYTES_MAX, BUNDLE_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, VERDICT_BYTES_MAX, VERDICTS_MAX,
+    ACCEPTANCES_BYTES_MAX, BODY_BYTES_MAX, BUNDLE_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, VERDICT_BYTES_MAX,
 };
 use crate::reason::OfflineReason;
 use crate::secret::Secret;
@@ -23,6 +23,7 @@ use crate::stanza::error::Condition;
 use crate::stanza::iq::PickedUp;
 use crate::stanza::jid as parse_jid;
 use crate::stanza::tell::KeyNotice;
+use crate::stanza::verdict;
 
 /// A component and how to reach its server. [`ComponentConfig::new`] fills in the times.
 #[derive(Debug, Clone)]
@@ -266,42 +267,13 @@ pub enum SyncError {
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Deliver {
-        delivery: Delivery,
-        host: String,
-        reply: oneshot::Sender<Result<u64, SendError>>,
-    },
-    Verdicts {
-        to: String,
-        verdicts: Vec<Vec<u8>>,
-        reveal: Option<[u8; 32]>,
-        reply: oneshot::Sender<Result<u64, SendError>>,
-    },
-    HandOut {
-        to: String,
-        id: String,
-        bundle: Bytes,
-        reply: oneshot::Sender<Result<u64, SendError>>,
-    },
-    Answer {
-        iq: IqToken,
-        answer: IqAnswer,
-        reply: oneshot::Sender<Result<u64, SendError>>,
-    },
-    Sync {
-        connection: u64,
-        reply: oneshot::Sender<Result<Synced, SyncError>>,
-    },
-    Notice {
-        to: String,
-        text: String,
-        notice: KeyNotice,
-        reply: oneshot::Sender<Result<u64, SendError>>,
-    },
-    Exists {
-        account: String,
-        reply: oneshot::Sender<Option<bool>>,
-    },
+    Deliver { delivery: Delivery, host: String, reply: oneshot::Sender<Result<u64, SendError>> },
+    Verdict { to: String, verdict: verdict::Answer, reply: oneshot::Sender<Result<u64, SendError>> },
+    HandOut { to: String, id: String, bundle: Bytes, reply: oneshot::Sender<Result<u64, SendError>> },
+    Answer { iq: IqToken, answer: IqAnswer, reply: oneshot::Sender<Result<u64, SendError>> },
+    Sync { connection: u64, reply: oneshot::Sender<Result<Synced, SyncError>> },
+    Notice { to: String, text: String, notice: KeyNotice, reply: oneshot::Sender<Result<u64, SendError>> },
+    Exists { account: String, reply: oneshot::Sender<Option<bool>> },
 }
 
 /// A component session's commands. A clone is a sender of its own: its [`sync`](Self::sync) speaks for what was sent
@@ -356,32 +328,23 @@ impl ComponentHandle {
     /// # Errors
     /// When there is no connection or the verdict is too large.
     pub async fn verdict(&self, to: &str, verdict: &[u8], reveal: Option<[u8; 32]>) -> Result<(), SendError> {
-        self.send_verdicts(to, vec![verdict.to_vec()], reveal).await
+        limit("the verdict", verdict.len(), VERDICT_BYTES_MAX)?;
+        self.send_verdict(to, verdict::Answer::Verdict { bytes: verdict.to_vec(), reveal }).await
     }
 
-    /// Sends several verdicts to a carrier, at most [`VERDICTS_MAX`] of them, in one stanza.
+    /// Sends acceptances under one signature to a carrier.
     ///
     /// # Errors
-    /// When there is no connection, or there are too many or too large ones.
-    pub async fn verdicts(&self, to: &str, verdicts: &[Vec<u8>]) -> Result<(), SendError> {
-        self.send_verdicts(to, verdicts.to_vec(), None).await
+    /// When there is no connection or they are too large.
+    pub async fn acceptances(&self, to: &str, acceptances: &[u8]) -> Result<(), SendError> {
+        limit("the acceptances", acceptances.len(), ACCEPTANCES_BYTES_MAX)?;
+        self.send_verdict(to, verdict::Answer::Acceptances { bytes: acceptances.to_vec() }).await
     }
 
-    async fn send_verdicts(
-        &self,
-        to: &str,
-        verdicts: Vec<Vec<u8>>,
-        reveal: Option<[u8; 32]>,
-    ) -> Result<(), SendError> {
-        let bytes = verdicts.iter().map(Vec::len);
-        limit("a verdict", bytes.clone().max().unwrap_or(0), VERDICT_BYTES_MAX)?;
-        if verdicts.len() > VERDICTS_MAX {
-            let max = VERDICTS_MAX * VERDICT_BYTES_MAX;
-            return Err(SendError::TooLarge { what: "a stanza of verdicts", bytes: bytes.sum(), max });
-        }
+    async fn send_verdict(&self, to: &str, verdict: verdict::Answer) -> Result<(), SendError> {
         parse_jid(to).ok_or(SendError::Jid { role: "carrier" })?;
         let to = to.to_owned();
-        self.send(|reply| Command::Verdicts { to, verdicts, reveal, reply }).await
+        self.send(|reply| Command::Verdict { to, verdict, reply }).await
     }
 
     /// Hands a bundle to a carrier that picks it up for its recipient.

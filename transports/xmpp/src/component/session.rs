@@ -369,7 +369,7 @@ impl Driver {
             Command::Sync { connection, reply } => self.sync(wire, connection, reply),
             Command::Exists { account, reply } => self.knock(wire, &account, reply),
             Command::Deliver { reply, .. }
-            | Command::Verdicts { reply, .. }
+            | Command::Verdict { reply, .. }
             | Command::HandOut { reply, .. }
             | Command::Notice { reply, .. }
             | Command::Answer { reply, .. }
@@ -380,8 +380,8 @@ impl Driver {
             Command::Deliver { delivery, host, reply } => {
                 drop(reply.send(self.deliver(wire, &delivery, &host).map(|()| self.connection)));
             }
-            Command::Verdicts { to, verdicts, reveal, reply } => {
-                wire.push(&verdict::message(&self.domain, &to, &verdicts, reveal.as_ref()));
+            Command::Verdict { to, verdict, reply } => {
+                wire.push(&verdict::message(&self.domain, &to, &verdict));
                 drop(reply.send(Ok(self.connection)));
             }
             Command::HandOut { to, id, bundle, reply } => {
@@ -514,7 +514,7 @@ fn refuse(command: Option<Command>) -> Result<(), End> {
     match command {
         Some(
             Command::Deliver { reply, .. }
-            | Command::Verdicts { reply, .. }
+            | Command::Verdict { reply, .. }
             | Command::HandOut { reply, .. }
             | Command::Notice { reply, .. }
             | Command::Answer { reply, .. },

@@ -79,21 +79,18 @@ async fn an_upload_gets_its_verdict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_verdicts_come_in_one_stanza_and_in_order() {
+async fn acceptances_come_to_the_carrier() {
     let Some(server) = prosody(|_| {}) else { return };
     let bridge = Component::login(&server).await;
     let mut client = Client::login(&server, "jerry").await;
-    let verdicts: Vec<Vec<u8>> = (1..=64).map(|n| vec![n; 150]).collect();
-    bridge.handle.verdicts("jerry@example.org/test", &verdicts).await.unwrap();
-    for expected in &verdicts {
-        let verdict = wait_for(&mut client.events, |event| match event {
-            ClientEvent::Verdict { bytes, reveal } => Some((bytes, reveal)),
-            _ => None,
-        });
-        assert_eq!(verdict.await, (expected.clone(), None));
-    }
-    let too_many = vec![vec![1]; 65];
-    let refused = bridge.handle.verdicts("jerry@example.org/test", &too_many).await;
+    bridge.handle.acceptances("jerry@example.org/test", &[7; 4_200]).await.unwrap();
+    let acceptances = wait_for(&mut client.events, |event| match event {
+        ClientEvent::Acceptances { bytes } => Some(bytes),
+        _ => None,
+    });
+    assert_eq!(acceptances.await, [7; 4_200]);
+    let too_many = vec![1; pigeon_xmpp::ACCEPTANCES_BYTES_MAX + 1];
+    let refused = bridge.handle.acceptances("jerry@example.org/test", &too_many).await;
     assert!(matches!(refused, Err(SendError::TooLarge { .. })), "{refused:?}");
 }
 
