@@ -10,6 +10,7 @@ use pigeon_harness::files::temp_dir;
 use pigeon_xmpp::{ClientEvent, ClientHandle, Closed};
 use tokio::sync::mpsc;
 
+use crate::crypto::Cryptography;
 use crate::echo::{Answer, Echo, ordinary};
 use crate::latency::registered;
 use crate::process::cpu_s;
@@ -98,13 +99,17 @@ pub(crate) async fn measure(kind: Kind, burst: usize, rounds: usize) {
         (0..count).map(|_| bytes_of(&elaine.writes(&jerry, &world.card))).collect()
     };
     let same: Arc<Vec<Bytes>> = Arc::new(write(burst / PARTS));
+    let cryptography = Cryptography::new();
     let mut found: [Vec<Round>; 4] = Default::default();
+    let mut routes = Vec::new();
     for _ in 0..rounds {
         let bundles = write(burst);
         for part in 0..=PARTS {
             if part == 1 {
                 let way = Way::Upload(world.card.domain().to_owned());
+                routes.push(cryptography.ms());
                 found[0].push(timed(&world, &mut carrier, &way, bundles.clone()).await);
+                routes.push(cryptography.ms());
                 continue;
             }
             for (place, answer) in [(1, Answer::Chat), (2, Answer::Echo), (3, Answer::AsTheBridge)] {
@@ -117,7 +122,7 @@ pub(crate) async fn measure(kind: Kind, burst: usize, rounds: usize) {
             }
         }
     }
-    print(kind, burst, &found);
+    print(kind, burst, &found, median(&routes));
 }
 
 async fn timed(world: &World, carrier: &mut Carrier, way: &Way, bundles: Vec<Bytes>) -> Round {
@@ -131,7 +136,7 @@ async fn timed(world: &World, carrier: &mut Carrier, way: &Way, bundles: Vec<Byt
     Round { per_s: count / seconds, server_ms, bridge_ms }
 }
 
-fn print(kind: Kind, burst: usize, found: &[Vec<Round>; 4]) {
+fn print(kind: Kind, burst: usize, found: &[Vec<Round>; 4], route_ms: f64) {
     let server = kind.name();
     let of = |rounds: &[Round], what: fn(&Round) -> f64| median(&rounds.iter().map(what).collect::<Vec<_>>());
     let rates = found.each_ref().map(|rounds| of(rounds, |round| round.per_s));
@@ -159,8 +164,15 @@ fn print(kind: Kind, burst: usize, found: &[Vec<Round>; 4]) {
         "bench: xmpp.{server}_server_cpu_ms {bridge:.3} (the server's for each bundle of a burst; {chat:.3} for an echo, \
          {bare:.3} for one that is not archived, {same:.3} for the same stanzas)"
     );
+    let own = of(&found[0], |round| round.bridge_ms);
+    let each: Vec<String> = found[0].iter().map(|round| format!("{:.3}", round.bridge_ms)).collect();
     println!(
-        "bench: xmpp.bridge_cpu_ms {:.3} (the bridge's own for each bundle of a burst)",
-        of(&found[0], |round| round.bridge_ms)
+        "bench: xmpp.bridge_cpu_ms {own:.3} (the bridge's own for each bundle of a burst; one by one {})",
+        each.join(", ")
+    );
+    println!(
+        "bench: xmpp.bridge_cpu_vs_cryptography {:.2} (the same against opening and checking a route on the idle machine, \
+         {route_ms:.3} ms)",
+        own / route_ms
     );
 }

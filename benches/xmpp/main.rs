@@ -15,6 +15,7 @@ mod session;
 mod world;
 
 mod burst;
+mod crypto;
 mod echo;
 mod latency;
 mod memory;

@@ -23,9 +23,9 @@ use super::refusal;
 use super::shards::{Entered, Shards};
 
 /// How long to wait before something is tried again that the server takes too slowly.
-const BUSY_WAIT: Duration = Duration::from_millis(20);
+pub(super) const BUSY_WAIT: Duration = Duration::from_millis(20);
 /// How often. After that it counts as not sent.
-const BUSY_TRIES: u32 = 500;
+pub(super) const BUSY_TRIES: u32 = 500;
 
 /// How long, and how often, the connection is waited for that is asked about an account once more.
 const AGAIN_WAIT: Duration = Duration::from_millis(300);

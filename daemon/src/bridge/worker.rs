@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::future::join_all;
 use pigeon_bundle::{Bundle, Verdict, VerdictCode};
-use pigeon_xmpp::SendError;
+use pigeon_xmpp::{ComponentHandle, SendError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::desk::{Desk, now_s, patiently};
+use super::desk::{BUSY_TRIES, BUSY_WAIT, Desk, now_s};
 use super::flights::{Claim, Waiter};
 use super::jobs::{Job, JobReceiver};
 use super::judge::{Answer, Author, Judgement, Order};
@@ -27,7 +27,7 @@ pub const BATCH_MAX: usize = 64;
 /// With so many messages that the server has not taken yet, the next ones may wait a little.
 const BUSY: usize = 16;
 /// How long, for others to be written down with them: a sync of the disk costs more than what is synced.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(15);
 /// Most steps of forgetting in one go; the next minute continues.
 const PRUNE_STEPS_MAX: usize = 64;
 
@@ -210,10 +210,11 @@ impl Worker {
         let orders = self.write_down(orders).await?;
         // A handle of its own: its sync speaks for exactly this batch.
         let component = self.desk.component.clone();
+        let outcomes = deliver(&component, &orders).await;
         let mut sent = Vec::with_capacity(orders.len());
         let mut unsent = Unsent::default();
-        for Order { key, record, delivery, .. } in orders {
-            let outcome = match patiently(|| component.deliver(delivery.clone())).await {
+        for (Order { key, record, .. }, outcome) in orders.into_iter().zip(outcomes) {
+            let outcome = match outcome {
                 Ok(()) => {
                     count(&self.desk.metrics.deliveries);
                     Outcome::Sent
@@ -339,6 +340,23 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// Sends in this order, and tries again while the server takes too slowly.
+async fn deliver(component: &ComponentHandle, orders: &[Order]) -> Vec<Result<(), SendError>> {
+    let mut outcomes = Vec::with_capacity(orders.len());
+    for _ in 0..BUSY_TRIES {
+        let left = orders.iter().skip(outcomes.len()).map(|order| order.delivery.clone()).collect();
+        let round = component.deliver_all(left).await.into_iter();
+        outcomes.extend(round.take_while(|outcome| !matches!(outcome, Err(SendError::Busy))));
+        if outcomes.len() == orders.len() {
+            return outcomes;
+        }
+        // Room in the output buffer announces itself by nothing.
+        tokio::time::sleep(BUSY_WAIT).await;
+    }
+    outcomes.resize_with(orders.len(), || Err(SendError::Busy));
+    outcomes
 }
 
 /// Whether the ledger says about a message what it said when the order was made: until it was claimed, it may have been

@@ -267,13 +267,41 @@ pub enum SyncError {
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Deliver { delivery: Delivery, host: String, reply: oneshot::Sender<Result<u64, SendError>> },
-    Verdict { to: String, verdict: verdict::Answer, reply: oneshot::Sender<Result<u64, SendError>> },
-    HandOut { to: String, id: String, bundle: Bytes, reply: oneshot::Sender<Result<u64, SendError>> },
-    Answer { iq: IqToken, answer: IqAnswer, reply: oneshot::Sender<Result<u64, SendError>> },
-    Sync { connection: u64, reply: oneshot::Sender<Result<Synced, SyncError>> },
-    Notice { to: String, text: String, notice: KeyNotice, reply: oneshot::Sender<Result<u64, SendError>> },
-    Exists { account: String, reply: oneshot::Sender<Option<bool>> },
+    /// The answer is the connection's number, and an outcome for each.
+    Deliver {
+        deliveries: Vec<Delivery>,
+        reply: oneshot::Sender<(u64, Vec<Result<(), SendError>>)>,
+    },
+    Verdict {
+        to: String,
+        verdict: verdict::Answer,
+        reply: oneshot::Sender<Result<u64, SendError>>,
+    },
+    HandOut {
+        to: String,
+        id: String,
+        bundle: Bytes,
+        reply: oneshot::Sender<Result<u64, SendError>>,
+    },
+    Answer {
+        iq: IqToken,
+        answer: IqAnswer,
+        reply: oneshot::Sender<Result<u64, SendError>>,
+    },
+    Sync {
+        connection: u64,
+        reply: oneshot::Sender<Result<Synced, SyncError>>,
+    },
+    Notice {
+        to: String,
+        text: String,
+        notice: KeyNotice,
+        reply: oneshot::Sender<Result<u64, SendError>>,
+    },
+    Exists {
+        account: String,
+        reply: oneshot::Sender<Option<bool>>,
+    },
 }
 
 /// A component session's commands. A clone is a sender of its own: its [`sync`](Self::sync) speaks for what was sent
@@ -315,12 +343,25 @@ impl ComponentHandle {
     /// # Errors
     /// When there is no connection, the author's server has not given the right, or the message is too large.
     pub async fn deliver(&self, delivery: Delivery) -> Result<(), SendError> {
-        let author = bare(&delivery.author).ok_or(SendError::Jid { role: "author" })?;
-        bare(&delivery.recipient).ok_or(SendError::Jid { role: "recipient" })?;
-        limit("the text", delivery.body.as_ref().map_or(0, String::len), BODY_BYTES_MAX)?;
-        limit("the bundle", delivery.bundle.as_ref().map_or(0, |bundle| bundle.len()), BUNDLE_BYTES_MAX)?;
-        let host = author.domain().to_string();
-        self.send(|reply| Command::Deliver { delivery, host, reply }).await
+        self.deliver_all(vec![delivery]).await.pop().unwrap_or(Err(SendError::Ended))
+    }
+
+    /// [`deliver`](Self::deliver) for several, in this order, with an outcome for each. Behind one that was not sent because
+    /// the server takes too slowly, none was sent.
+    pub async fn deliver_all(&self, deliveries: Vec<Delivery>) -> Vec<Result<(), SendError>> {
+        let count = deliveries.len();
+        let (reply, answer) = oneshot::channel();
+        let answered = match self.commands.send(Command::Deliver { deliveries, reply }).await {
+            Ok(()) => ask::answer(&self.commands, answer).await,
+            Err(_) => None,
+        };
+        let Some((connection, outcomes)) = answered else {
+            return (0..count).map(|_| Err(SendError::Ended)).collect();
+        };
+        if outcomes.iter().any(Result::is_ok) {
+            self.note(connection);
+        }
+        outcomes
     }
 
     /// Sends a verdict to a carrier.
@@ -437,10 +478,24 @@ impl ComponentHandle {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| SendError::Ended)?;
         let connection = ask::answer(&self.commands, answer).await.ok_or(SendError::Ended)??;
-        // Keep the first: what an older connection carried may be lost although a newer one works.
-        let _ = self.unsynced.compare_exchange(0, connection, Ordering::AcqRel, Ordering::Acquire);
+        self.note(connection);
         Ok(())
     }
+
+    /// Something was sent over this connection.
+    fn note(&self, connection: u64) {
+        // Keep the first: what an older connection carried may be lost although a newer one works.
+        let _ = self.unsynced.compare_exchange(0, connection, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+/// The host of a delivery's author, if it can be sent at all.
+pub(super) fn author_host(delivery: &Delivery) -> Result<String, SendError> {
+    let author = bare(&delivery.author).ok_or(SendError::Jid { role: "author" })?;
+    bare(&delivery.recipient).ok_or(SendError::Jid { role: "recipient" })?;
+    limit("the text", delivery.body.as_ref().map_or(0, String::len), BODY_BYTES_MAX)?;
+    limit("the bundle", delivery.bundle.as_ref().map_or(0, |bundle| bundle.len()), BUNDLE_BYTES_MAX)?;
+    Ok(author.domain().to_string())
 }
 
 fn bare(text: &str) -> Option<BareJid> {

@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::handle::{
-    Command, ComponentConfig, ComponentEvent, IqAnswer, IqToken, SendError, SyncError, Synced, domain,
+    Command, ComponentConfig, ComponentEvent, IqAnswer, IqToken, SendError, SyncError, Synced, author_host,
+    domain,
 };
 use super::handshake::{Stream, connect};
 use super::incoming::{self, Incoming};
@@ -368,17 +369,17 @@ impl Driver {
         match command {
             Command::Sync { connection, reply } => self.sync(wire, connection, reply),
             Command::Exists { account, reply } => self.knock(wire, &account, reply),
-            Command::Deliver { reply, .. }
-            | Command::Verdict { reply, .. }
+            Command::Deliver { deliveries, reply } => {
+                let outcomes = deliveries.iter().map(|delivery| self.deliver(wire, delivery)).collect();
+                drop(reply.send((self.connection, outcomes)));
+            }
+            Command::Verdict { reply, .. }
             | Command::HandOut { reply, .. }
             | Command::Notice { reply, .. }
             | Command::Answer { reply, .. }
                 if full =>
             {
                 drop(reply.send(Err(SendError::Busy)));
-            }
-            Command::Deliver { delivery, host, reply } => {
-                drop(reply.send(self.deliver(wire, &delivery, &host).map(|()| self.connection)));
             }
             Command::Verdict { to, verdict, reply } => {
                 wire.push(&verdict::message(&self.domain, &to, &verdict));
@@ -399,18 +400,19 @@ impl Driver {
         }
     }
 
-    fn deliver(&mut self, wire: &mut Stream, delivery: &Delivery, host: &str) -> Result<(), SendError> {
+    fn deliver(&mut self, wire: &mut Stream, delivery: &Delivery) -> Result<(), SendError> {
+        if wire.queued() >= OUTPUT_BYTES_MAX {
+            return Err(SendError::Busy);
+        }
+        let host = author_host(delivery)?;
         let id = &delivery.message_id_hex;
-        let message = match self.privileges.get(host) {
+        let message = match self.privileges.get(&host) {
             Some(namespace) => {
                 let message = delivery::message(delivery, ns::CLIENT);
-                delivery::privileged(message, id, &self.domain, host, namespace)
+                delivery::privileged(message, id, &self.domain, &host, namespace)
             }
             None if self.config.unchecked_senders => delivery::message(delivery, ns::COMPONENT),
-            None => {
-                let (host, component) = (host.to_owned(), self.domain.clone());
-                return Err(SendError::NotPrivileged { host, component });
-            }
+            None => return Err(SendError::NotPrivileged { host, component: self.domain.clone() }),
         };
         let text = print(&message, ns::COMPONENT);
         if text.len() > STANZA_BYTES_MAX {
@@ -512,9 +514,12 @@ async fn expiry(pings: &HashMap<String, Ping>) {
 /// Answers a command while there is no connection that is relied on.
 fn refuse(command: Option<Command>) -> Result<(), End> {
     match command {
+        Some(Command::Deliver { deliveries, reply }) => {
+            let outcomes = deliveries.iter().map(|_| Err(SendError::Offline)).collect();
+            drop(reply.send((0, outcomes)));
+        }
         Some(
-            Command::Deliver { reply, .. }
-            | Command::Verdict { reply, .. }
+            Command::Verdict { reply, .. }
             | Command::HandOut { reply, .. }
             | Command::Notice { reply, .. }
             | Command::Answer { reply, .. },
