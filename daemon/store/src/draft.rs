@@ -48,7 +48,8 @@ impl<'a> Draft<'a> {
 
     /// Keeps the writes of the current transaction.
     pub(crate) fn keep(&mut self) {
-        self.settled.append(&mut self.current);
+        // `append` would build the whole tree anew for each transaction.
+        self.settled.extend(std::mem::take(&mut self.current));
         self.settled_counters = self.counters;
     }
 
