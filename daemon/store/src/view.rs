@@ -5,9 +5,9 @@ use std::sync::Arc;
 use sled::Tree;
 
 use crate::fronts::Fronts;
-use crate::index::Run;
 use crate::index::block::Change;
 use crate::index::merged::{Merged, Source};
+use crate::index::{Hashed, Run};
 use crate::live::ReadError;
 use crate::log::Log;
 use crate::recent::Recent;
@@ -39,7 +39,8 @@ impl<'a> View<'a> {
         if let Some(stored) = self.lately(key) {
             return Ok(stored.cloned());
         }
-        for run in self.runs.iter().rev() {
+        let hashed = Hashed::of(key);
+        for run in self.runs.iter().rev().filter(|run| run.may_have(hashed)) {
             if let Some(stored) = run.get(self.tree, key)? {
                 return Ok(stored);
             }
@@ -119,7 +120,9 @@ impl Nearby<'_> {
         if let Some(stored) = self.view.lately(key) {
             return Ok(stored.cloned());
         }
-        for (run, block) in self.view.runs.iter().zip(&mut self.blocks).rev() {
+        let hashed = Hashed::of(key);
+        let runs = self.view.runs.iter().zip(&mut self.blocks).rev();
+        for (run, block) in runs.filter(|(run, _)| run.may_have(hashed)) {
             if let Some(stored) = run.get_nearby(self.view.tree, key, block)? {
                 return Ok(stored.cloned());
             }

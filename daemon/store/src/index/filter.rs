@@ -26,15 +26,15 @@ impl Filter {
 
     /// Takes a key in, if its kind is kept.
     pub(crate) fn add(&mut self, key: &[u8]) {
-        if !is_index(key) {
+        if let Hashed(Some(hash)) = Hashed::of(key) {
             let words = self.words.len();
-            places(key, words).for_each(|(word, bit)| self.words[word] |= bit);
+            places(hash, words).for_each(|(word, bit)| self.words[word] |= bit);
         }
     }
 
     /// False only if the key is certainly not there.
-    pub(crate) fn may_have(&self, key: &[u8]) -> bool {
-        is_index(key) || places(key, self.words.len()).all(|(word, bit)| self.words[word] & bit != 0)
+    pub(crate) fn may_have(&self, key: Hashed) -> bool {
+        key.0.is_none_or(|hash| places(hash, self.words.len()).all(|(word, bit)| self.words[word] & bit != 0))
     }
 
     /// The form in a run's file.
@@ -50,12 +50,22 @@ impl Filter {
     }
 }
 
-/// The key's bits among so many words.
-fn places(key: &[u8], words: usize) -> impl Iterator<Item = (usize, u64)> {
-    let id = key.get(1..).unwrap_or_default();
-    let mut hash = id.iter().rev().take(40).fold(0x9e37_79b9_7f4a_7c15_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
-    });
+/// A key as filters know it: hashed once for those of all runs. `None` for a kind that is not kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hashed(Option<u64>);
+
+impl Hashed {
+    pub(crate) fn of(key: &[u8]) -> Self {
+        let id = key.get(1..).unwrap_or_default().iter().rev().take(40);
+        let hash = |hash: u64, byte: &u8| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
+        };
+        Self((!is_index(key)).then(|| id.fold(0x9e37_79b9_7f4a_7c15, hash)))
+    }
+}
+
+/// A hash's bits among so many words.
+fn places(mut hash: u64, words: usize) -> impl Iterator<Item = (usize, u64)> {
     let words = u64::try_from(words).unwrap_or(u64::MAX);
     std::iter::repeat_with(move || {
         hash = (hash ^ (hash >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -79,14 +89,15 @@ mod tests {
     #[test]
     fn what_was_added_may_be_there_and_most_else_is_not() {
         let mut filter = Filter::with_room(60_000);
-        assert!(!filter.may_have(&key(ENTRY, 0)));
+        let has = |filter: &Filter, key: &[u8]| filter.may_have(Hashed::of(key));
+        assert!(!has(&filter, &key(ENTRY, 0)));
         (0..60_000).for_each(|number| filter.add(&key(ENTRY, number)));
         let filter = Filter::from_bytes(&filter.to_bytes()).unwrap();
-        assert!((0..60_000).all(|number| filter.may_have(&key(ENTRY, number))));
-        assert!(filter.may_have(&key(BODY, 5)), "the same id");
-        let wrong = (60_000..90_000).filter(|number| filter.may_have(&key(ENTRY, *number))).count();
+        assert!((0..60_000).all(|number| has(&filter, &key(ENTRY, number))));
+        assert!(has(&filter, &key(BODY, 5)), "the same id");
+        let wrong = (60_000..90_000).filter(|number| has(&filter, &key(ENTRY, *number))).count();
         assert!(wrong < 600, "{wrong} of 30000");
-        assert!(filter.may_have(&key(TAG, 90_001)), "a kind that is not kept");
+        assert!(has(&filter, &key(TAG, 90_001)), "a kind that is not kept");
         assert_eq!(Filter::from_bytes(&[0; 9]), None);
     }
 }

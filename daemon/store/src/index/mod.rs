@@ -27,6 +27,7 @@ use sled::Tree;
 
 use crate::engine::{Engine, EngineError};
 use crate::layout::RUNS_DIR;
+pub(crate) use filter::Hashed;
 pub(crate) use run::{Place, Run, RunWriter};
 use state::NotAState;
 pub(crate) use state::{RunMeta, State};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use sled::{Batch, Tree};
 
 use super::block::{BLOCK_BYTES_MAX, Change, Filling, decode, find};
-use super::filter::Filter;
+use super::filter::{Filter, Hashed};
 use super::pointers::{self, Pointer};
 use super::state::RunMeta;
 use crate::engine::EngineError;
@@ -77,11 +77,13 @@ impl Run {
         Ok(Filter::from_bytes(&filter).map(|filter| Self { meta, file, filter }))
     }
 
+    /// False only if the run certainly knows nothing of a key.
+    pub(crate) fn may_have(&self, key: Hashed) -> bool {
+        self.filter.may_have(key)
+    }
+
     /// What the run knows of a key; `Some(None)` where it is gone.
     pub(crate) fn get(&self, tree: &Tree, key: &[u8]) -> Result<Option<Option<Stored>>, ReadError> {
-        if !self.filter.may_have(key) {
-            return Ok(None);
-        }
         match pointers::find(tree, self.meta.number, key)? {
             Some(pointer) => Ok(find(&self.block(pointer)?, key)?),
             None => Ok(None),
@@ -95,9 +97,6 @@ impl Run {
         key: &[u8],
         block: &'a mut Vec<Change>,
     ) -> Result<Option<Option<&'a Stored>>, ReadError> {
-        if !self.filter.may_have(key) {
-            return Ok(None);
-        }
         let is_beside = match block.as_slice() {
             [(first, _), .., (last, _)] => first.as_slice() <= key && key <= last.as_slice(),
             _ => false,
