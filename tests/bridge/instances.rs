@@ -119,4 +119,5 @@ async fn carry(
         }
         open.extend(waiting.into_values());
     }
+    assert_ne!(carrier.accepted_together, 0, "no acceptances came together");
 }

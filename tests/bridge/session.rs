@@ -54,6 +54,8 @@ pub struct Session {
     verdicts: VecDeque<Answer>,
     received: VecDeque<Received>,
     refusals: usize,
+    /// Acceptances that came under one signature with others.
+    pub accepted_together: usize,
     uploads: u64,
 }
 
@@ -73,6 +75,7 @@ impl Session {
             verdicts: VecDeque::new(),
             received: VecDeque::new(),
             refusals: 0,
+            accepted_together: 0,
             uploads: 0,
         };
         session.online().await;
@@ -230,6 +233,7 @@ impl Session {
             }
             ClientEvent::Acceptances { bytes } => {
                 let count = Acceptances::bundles_of(&bytes).unwrap().len();
+                self.accepted_together += count;
                 let one = |at| Answer::OneOf { acceptances: bytes.clone(), at };
                 self.verdicts.extend((0..count).map(one));
             }

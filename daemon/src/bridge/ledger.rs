@@ -240,7 +240,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`].
     pub async fn settle(&self, keys: &[LedgerKey]) -> Result<(), LedgerError> {
-        // Removing what is not there costs a look-up and writes nothing.
+        // Removing what is not there changes nothing, here and where others read of it.
         self.write(keys.iter().map(unqueue).collect()).await
     }
 

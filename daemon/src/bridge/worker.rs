@@ -342,18 +342,20 @@ impl Worker {
     }
 }
 
-/// Sends in this order, and tries again while the server takes too slowly.
+/// Sends in this order, and tries again while the server takes too slowly, as long as it takes some.
 async fn deliver(component: &ComponentHandle, orders: &[Order]) -> Vec<Result<(), SendError>> {
     let mut outcomes = Vec::with_capacity(orders.len());
-    for _ in 0..BUSY_TRIES {
+    let mut tries = 0;
+    while outcomes.len() < orders.len() && tries < BUSY_TRIES {
+        if tries > 0 {
+            // Room in the output buffer announces itself by nothing.
+            tokio::time::sleep(BUSY_WAIT).await;
+        }
         let left = orders.iter().skip(outcomes.len()).map(|order| order.delivery.clone()).collect();
         let round = component.deliver_all(left).await.into_iter();
+        let before = outcomes.len();
         outcomes.extend(round.take_while(|outcome| !matches!(outcome, Err(SendError::Busy))));
-        if outcomes.len() == orders.len() {
-            return outcomes;
-        }
-        // Room in the output buffer announces itself by nothing.
-        tokio::time::sleep(BUSY_WAIT).await;
+        tries = if outcomes.len() > before { 1 } else { tries + 1 };
     }
     outcomes.resize_with(orders.len(), || Err(SendError::Busy));
     outcomes

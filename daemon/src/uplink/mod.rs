@@ -9,7 +9,7 @@ mod hub;
 mod pickup;
 mod uploads;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -752,13 +752,12 @@ impl Driver {
 
     /// [`Self::verdict`] on several bundles. Those of another bridge among them are none of this one's business.
     async fn acceptances(&mut self, bytes: &[u8]) {
-        let mut checked: Option<([u8; 32], Option<Acceptances>)> = None;
+        // By the bridges that the bundles name; all but one at most come to nothing.
+        let mut checked: BTreeMap<[u8; 32], Option<Acceptances>> = BTreeMap::new();
         for (at, named) in Acceptances::bundles_of(bytes).unwrap_or_default().iter().enumerate() {
             let Some((bundle, bridge_key)) = self.uploaded(named) else { continue };
-            let (_, acceptances) = match &mut checked {
-                Some(checked) if checked.0 == bridge_key => checked,
-                checked => checked.insert((bridge_key, Acceptances::parse_verified(bytes, &bridge_key).ok())),
-            };
+            let check = || Acceptances::parse_verified(bytes, &bridge_key).ok();
+            let acceptances = checked.entry(bridge_key).or_insert_with(check);
             let verdict = acceptances.as_ref().and_then(|all| all.verdicts().nth(at));
             self.decided(&bundle, verdict, None).await;
         }

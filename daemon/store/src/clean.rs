@@ -1,5 +1,6 @@
 //! Cleaning the log: the oldest segment goes, after what it holds alive was written again at the end.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -16,7 +17,7 @@ use crate::writer::Message;
 /// Bytes that are asked to be written again at a time: others' writes go between.
 const MOVE_BYTES: usize = 128 << 10;
 /// Keys that are looked up at a time: what others have written becomes visible between.
-const LOOK_UPS: usize = 64;
+const LOOK_UPS: usize = 16;
 
 /// Lets go of the oldest segment. False if it cannot be now: it is the one being written.
 pub(crate) fn oldest(live: &Live, queue: &SyncSender<Message>) -> Result<bool, StoreError> {
@@ -66,16 +67,13 @@ fn move_all(live: &Live, queue: &SyncSender<Message>, number: u64) -> Result<(),
 /// The keys that a segment leaves with a value, in their order, and where in its bytes that is. An earlier value of the
 /// same key cannot be alive.
 fn last_values(bytes: &[u8], segment: u64) -> Vec<(&[u8], Range<usize>)> {
-    let (mut at, mut writes) = (SEGMENT_HEAD, Vec::new());
+    let (mut at, mut lasts) = (SEGMENT_HEAD, BTreeMap::new());
     while let Some(start) = next_group(bytes, segment, at) {
         let Some(group) = group_at(bytes, segment, start) else { break };
         at = group.records.end;
-        writes.extend(records(bytes, &group).filter(|(key, _)| !is_index(key)));
+        lasts.extend(records(bytes, &group).filter(|(key, _)| !is_index(key)));
     }
-    // Stable, so that the last of each key is the newest.
-    writes.sort_by_key(|(key, _)| *key);
-    let lasts = writes.chunk_by(|one, other| one.0 == other.0).filter_map(|same| same.last().cloned());
-    lasts.filter_map(|(key, range)| Some((key, range?))).collect()
+    lasts.into_iter().filter_map(|(key, range)| Some((key, range?))).collect()
 }
 
 /// Those that are the newest of their keys, with what is known of them.

@@ -140,6 +140,7 @@ impl<'a> Draft<'a> {
         if has_changed || self.pending(key).is_some() {
             return Ok(false);
         }
+        debug_assert_eq!(self.view.get(key).ok().flatten().as_ref(), Some(stored), "the index has changed");
         self.known.insert(key.to_vec(), Some(stored.clone()));
         let value = self.view.load(key, stored)?;
         self.current.insert(key.to_vec(), Some(value));

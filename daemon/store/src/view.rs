@@ -117,6 +117,12 @@ pub(crate) struct Nearby<'a> {
 impl Nearby<'_> {
     /// [`View::get`].
     pub(crate) fn get(&mut self, key: &[u8]) -> Result<Option<Stored>, ReadError> {
+        let found = self.find(key)?;
+        debug_assert_eq!(found, self.view.get(key)?, "neighbours are looked up otherwise");
+        Ok(found)
+    }
+
+    fn find(&mut self, key: &[u8]) -> Result<Option<Stored>, ReadError> {
         if let Some(stored) = self.view.lately(key) {
             return Ok(stored.cloned());
         }
