@@ -1,6 +1,5 @@
 //! Cleaning the log: the oldest segment goes, after what it holds alive was written again at the end.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -18,6 +17,8 @@ use crate::writer::Message;
 const MOVE_BYTES: usize = 128 << 10;
 /// Keys that are looked up at a time: what others have written becomes visible between.
 const LOOK_UPS: usize = 16;
+/// Bytes of the log whose keys are put in order: enough for neighbours, and little memory.
+const STRETCH: usize = 1 << 20;
 
 /// Lets go of the oldest segment. False if it cannot be now: it is the one being written.
 pub(crate) fn oldest(live: &Live, queue: &SyncSender<Message>) -> Result<bool, StoreError> {
@@ -50,30 +51,44 @@ fn begin_next(queue: &SyncSender<Message>, behind: u64) -> Result<(), StoreError
 fn move_all(live: &Live, queue: &SyncSender<Message>, number: u64) -> Result<(), StoreError> {
     let path = live.log.path(number);
     let bytes = fs::read(&path).map_err(|error| StoreError::file("read", &path, error))?;
-    let (mut moving, mut size) = (Vec::new(), 0);
-    for values in last_values(&bytes, number).chunks(LOOK_UPS) {
-        for (key, stored) in alive(live, &bytes, number, values)? {
-            size += key.len() + stored.length();
-            moving.push((key, stored));
-        }
-        if size >= MOVE_BYTES {
-            ask(queue, std::mem::take(&mut moving))?;
-            size = 0;
+    let (mut at, mut moving, mut size) = (SEGMENT_HEAD, Vec::new(), 0);
+    while at < bytes.len() {
+        let values;
+        (values, at) = last_values(&bytes, number, at);
+        for values in values.chunks(LOOK_UPS) {
+            for (key, stored) in alive(live, &bytes, number, values)? {
+                size += key.len() + stored.length();
+                moving.push((key, stored));
+            }
+            if size >= MOVE_BYTES {
+                ask(queue, std::mem::take(&mut moving))?;
+                size = 0;
+            }
         }
     }
     ask(queue, moving)
 }
 
-/// The keys that a segment leaves with a value, in their order, and where in its bytes that is. An earlier value of the
-/// same key cannot be alive.
-fn last_values(bytes: &[u8], segment: u64) -> Vec<(&[u8], Range<usize>)> {
-    let (mut at, mut lasts) = (SEGMENT_HEAD, BTreeMap::new());
-    while let Some(start) = next_group(bytes, segment, at) {
-        let Some(group) = group_at(bytes, segment, start) else { break };
+/// A key, and where in a segment's bytes its value is.
+type Value<'a> = (&'a [u8], Range<usize>);
+
+/// The keys to which the groups from `at` on, [`STRETCH`] bytes of them, leave a value, in their order, and where in the
+/// segment's bytes that is; and where the next groups begin. An earlier value of the same key cannot be alive.
+fn last_values(bytes: &[u8], segment: u64, mut at: usize) -> (Vec<Value<'_>>, usize) {
+    let (end, mut writes) = (at + STRETCH, Vec::new());
+    while at < end {
+        let group = next_group(bytes, segment, at).and_then(|start| group_at(bytes, segment, start));
+        let Some(group) = group else {
+            at = bytes.len();
+            break;
+        };
         at = group.records.end;
-        lasts.extend(records(bytes, &group).filter(|(key, _)| !is_index(key)));
+        writes.extend(records(bytes, &group).filter(|(key, _)| !is_index(key)));
     }
-    lasts.into_iter().filter_map(|(key, range)| Some((key, range?))).collect()
+    // Stable, so that the last of each key is the newest.
+    writes.sort_by_key(|(key, _)| *key);
+    let lasts = writes.chunk_by(|one, other| one.0 == other.0).filter_map(|same| same.last().cloned());
+    (lasts.filter_map(|(key, range)| Some((key, range?))).collect(), at)
 }
 
 /// Those that are the newest of their keys, with what is known of them.
@@ -81,7 +96,7 @@ fn alive(
     live: &Live,
     bytes: &[u8],
     segment: u64,
-    values: &[(&[u8], Range<usize>)],
+    values: &[Value<'_>],
 ) -> Result<Vec<(Vec<u8>, Stored)>, StoreError> {
     live.read("record", |view| {
         let mut newest = view.nearby();
