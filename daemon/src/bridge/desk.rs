@@ -23,9 +23,9 @@ use super::refusal;
 use super::shards::{Entered, Shards};
 
 /// How long to wait before something is tried again that the server takes too slowly.
-pub(super) const BUSY_WAIT: Duration = Duration::from_millis(20);
+const BUSY_WAIT: Duration = Duration::from_millis(20);
 /// How often. After that it counts as not sent.
-pub(super) const BUSY_TRIES: u32 = 500;
+const BUSY_TRIES: u32 = 500;
 
 /// How long, and how often, the connection is waited for that is asked about an account once more.
 const AGAIN_WAIT: Duration = Duration::from_millis(300);
@@ -197,9 +197,9 @@ impl Desk {
 ///
 /// # Errors
 /// As `send`, and [`SendError::Busy`] after ten seconds of it.
-pub async fn patiently<F: Future<Output = Result<(), SendError>>>(
+pub async fn patiently<T, F: Future<Output = Result<T, SendError>>>(
     mut send: impl FnMut() -> F,
-) -> Result<(), SendError> {
+) -> Result<T, SendError> {
     for _ in 1..BUSY_TRIES {
         match send().await {
             // Room in the output buffer announces itself by nothing.

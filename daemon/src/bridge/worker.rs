@@ -10,7 +10,7 @@ use pigeon_xmpp::{ComponentHandle, SendError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::desk::{BUSY_TRIES, BUSY_WAIT, Desk, now_s};
+use super::desk::{Desk, now_s, patiently};
 use super::flights::{Claim, Waiter};
 use super::jobs::{Job, JobReceiver};
 use super::judge::{Answer, Author, Judgement, Order};
@@ -342,22 +342,16 @@ impl Worker {
     }
 }
 
-/// Sends in this order, and tries again while the server takes too slowly, as long as it takes some.
+/// Sends in this order, patiently as long as the server takes some.
 async fn deliver(component: &ComponentHandle, orders: &[Order]) -> Vec<Result<(), SendError>> {
     let mut outcomes = Vec::with_capacity(orders.len());
-    let mut tries = 0;
-    while outcomes.len() < orders.len() && tries < BUSY_TRIES {
-        if tries > 0 {
-            // Room in the output buffer announces itself by nothing.
-            tokio::time::sleep(BUSY_WAIT).await;
+    while outcomes.len() < orders.len() {
+        let left = orders.iter().skip(outcomes.len()).map(|order| &order.delivery);
+        match patiently(|| component.deliver_all(left.clone().cloned().collect())).await {
+            Ok(taken) => outcomes.extend(taken),
+            Err(error) => outcomes.resize_with(orders.len(), || Err(error.clone())),
         }
-        let left = orders.iter().skip(outcomes.len()).map(|order| order.delivery.clone()).collect();
-        let round = component.deliver_all(left).await.into_iter();
-        let before = outcomes.len();
-        outcomes.extend(round.take_while(|outcome| !matches!(outcome, Err(SendError::Busy))));
-        tries = if outcomes.len() > before { 1 } else { tries + 1 };
     }
-    outcomes.resize_with(orders.len(), || Err(SendError::Busy));
     outcomes
 }
 

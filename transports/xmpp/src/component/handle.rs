@@ -265,12 +265,15 @@ pub enum SyncError {
     Timeout,
 }
 
+/// One for each message.
+type Outcomes = Vec<Result<(), SendError>>;
+
 #[derive(Debug)]
 pub(super) enum Command {
-    /// The answer is the connection's number, and an outcome for each.
+    /// The answer is the connection's number, and an outcome for each that there was room for.
     Deliver {
         deliveries: Vec<Delivery>,
-        reply: oneshot::Sender<(u64, Vec<Result<(), SendError>>)>,
+        reply: oneshot::Sender<Result<(u64, Outcomes), SendError>>,
     },
     Verdict {
         to: String,
@@ -343,25 +346,26 @@ impl ComponentHandle {
     /// # Errors
     /// When there is no connection, the author's server has not given the right, or the message is too large.
     pub async fn deliver(&self, delivery: Delivery) -> Result<(), SendError> {
-        self.deliver_all(vec![delivery]).await.pop().unwrap_or(Err(SendError::Ended))
+        self.deliver_all(vec![delivery]).await?.into_iter().collect()
     }
 
-    /// [`deliver`](Self::deliver) for several, in this order, with an outcome for each. Behind one that was not sent because
-    /// the server takes too slowly, none was sent.
-    pub async fn deliver_all(&self, deliveries: Vec<Delivery>) -> Vec<Result<(), SendError>> {
-        let count = deliveries.len();
+    /// [`deliver`](Self::deliver) for several, in this order: an outcome for each, up to the first for which there is no
+    /// room because the server takes too slowly.
+    ///
+    /// # Errors
+    /// When there is no connection, or no room for any of them.
+    pub async fn deliver_all(
+        &self,
+        deliveries: Vec<Delivery>,
+    ) -> Result<Vec<Result<(), SendError>>, SendError> {
         let (reply, answer) = oneshot::channel();
-        let answered = match self.commands.send(Command::Deliver { deliveries, reply }).await {
-            Ok(()) => ask::answer(&self.commands, answer).await,
-            Err(_) => None,
-        };
-        let Some((connection, outcomes)) = answered else {
-            return (0..count).map(|_| Err(SendError::Ended)).collect();
-        };
+        let command = Command::Deliver { deliveries, reply };
+        self.commands.send(command).await.map_err(|_| SendError::Ended)?;
+        let (connection, outcomes) = ask::answer(&self.commands, answer).await.ok_or(SendError::Ended)??;
         if outcomes.iter().any(Result::is_ok) {
             self.note(connection);
         }
-        outcomes
+        Ok(outcomes)
     }
 
     /// Sends a verdict to a carrier.

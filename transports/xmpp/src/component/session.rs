@@ -369,10 +369,7 @@ impl Driver {
         match command {
             Command::Sync { connection, reply } => self.sync(wire, connection, reply),
             Command::Exists { account, reply } => self.knock(wire, &account, reply),
-            Command::Deliver { deliveries, reply } => {
-                let outcomes = deliveries.iter().map(|delivery| self.deliver(wire, delivery)).collect();
-                drop(reply.send((self.connection, outcomes)));
-            }
+            Command::Deliver { reply, .. } if full => drop(reply.send(Err(SendError::Busy))),
             Command::Verdict { reply, .. }
             | Command::HandOut { reply, .. }
             | Command::Notice { reply, .. }
@@ -380,6 +377,16 @@ impl Driver {
                 if full =>
             {
                 drop(reply.send(Err(SendError::Busy)));
+            }
+            Command::Deliver { deliveries, reply } => {
+                let mut outcomes = Vec::with_capacity(deliveries.len());
+                for delivery in &deliveries {
+                    if wire.queued() >= OUTPUT_BYTES_MAX {
+                        break;
+                    }
+                    outcomes.push(self.deliver(wire, delivery));
+                }
+                drop(reply.send(Ok((self.connection, outcomes))));
             }
             Command::Verdict { to, verdict, reply } => {
                 wire.push(&verdict::message(&self.domain, &to, &verdict));
@@ -401,9 +408,6 @@ impl Driver {
     }
 
     fn deliver(&mut self, wire: &mut Stream, delivery: &Delivery) -> Result<(), SendError> {
-        if wire.queued() >= OUTPUT_BYTES_MAX {
-            return Err(SendError::Busy);
-        }
         let host = author_host(delivery)?;
         let id = &delivery.message_id_hex;
         let message = match self.privileges.get(&host) {
@@ -514,10 +518,7 @@ async fn expiry(pings: &HashMap<String, Ping>) {
 /// Answers a command while there is no connection that is relied on.
 fn refuse(command: Option<Command>) -> Result<(), End> {
     match command {
-        Some(Command::Deliver { deliveries, reply }) => {
-            let outcomes = deliveries.iter().map(|_| Err(SendError::Offline)).collect();
-            drop(reply.send((0, outcomes)));
-        }
+        Some(Command::Deliver { reply, .. }) => drop(reply.send(Err(SendError::Offline))),
         Some(
             Command::Verdict { reply, .. }
             | Command::HandOut { reply, .. }
