@@ -41,6 +41,7 @@ struct Wire {
 pub struct BridgeIdentity {
     signing: SigningKey,
     agreement: StaticSecret,
+    agreement_public: [u8; 32],
 }
 
 impl BridgeIdentity {
@@ -62,7 +63,9 @@ impl BridgeIdentity {
     #[must_use]
     pub fn from_secret_bytes(bytes: &[u8; 64]) -> Self {
         let (seed, agreement) = halves(bytes);
-        Self { signing: SigningKey::from_bytes(&seed), agreement: StaticSecret::from(*agreement) }
+        let agreement = StaticSecret::from(*agreement);
+        let agreement_public = PublicKey::from(&agreement).to_bytes();
+        Self { signing: SigningKey::from_bytes(&seed), agreement, agreement_public }
     }
 
     /// The Ed25519 key that Uplink blocks name.
@@ -74,7 +77,7 @@ impl BridgeIdentity {
     /// The X25519 key that routes are sealed to.
     #[must_use]
     pub fn x25519_public(&self) -> [u8; 32] {
-        PublicKey::from(&self.agreement).to_bytes()
+        self.agreement_public
     }
 
     /// Signs this bridge's card.
@@ -89,8 +92,9 @@ impl BridgeIdentity {
         self.signing.sign(&context::message(name, parts)).to_bytes()
     }
 
-    pub(crate) fn agreement(&self) -> &StaticSecret {
-        &self.agreement
+    /// The X25519 keys: secret and public.
+    pub(crate) fn agreement(&self) -> (&StaticSecret, &[u8; 32]) {
+        (&self.agreement, &self.agreement_public)
     }
 }
 

@@ -432,7 +432,9 @@ pub fn open(
     let one_time = one_time.map(|key| (key.secret(), key.public(), OpenedWith::OneTime(key.public())));
     let associated = bundle.header_digest();
     for (secret, public, with) in prekeys.chain([static_key]).chain(one_time) {
-        if let Some(plaintext) = hybrid::open_with(secret, SEAL, associated.as_ref(), bundle.payload()) {
+        if let Some(plaintext) =
+            hybrid::open_with((secret, &public), SEAL, associated.as_ref(), bundle.payload())
+        {
             return check(bundle, &identity.key(), &public, with, &plaintext);
         }
     }
