@@ -7,7 +7,7 @@ use bytes::Bytes;
 use pigeon_bundle::Acceptances;
 use pigeon_harness::Kind;
 use pigeon_harness::files::temp_dir;
-use pigeon_xmpp::{ClientEvent, ClientHandle, Closed};
+use pigeon_xmpp::{ClientEvent, ClientHandle, Closed, UPLOAD_BYTES_MAX};
 use tokio::sync::mpsc;
 
 use crate::crypto::Cryptography;
@@ -31,6 +31,16 @@ enum Way {
     Chat { from: String, to: String },
 }
 
+impl Way {
+    /// How many go in one message: as many as a carrier's daemon puts into one.
+    fn together(&self, bundles: &[Bytes]) -> usize {
+        match self {
+            Self::Upload(_) => (UPLOAD_BYTES_MAX / bundles[0].len()).max(1),
+            Self::Chat { .. } => 1,
+        }
+    }
+}
+
 /// A carrier's session, taken apart so that it sends and hears at once.
 struct Carrier {
     handle: ClientHandle,
@@ -43,14 +53,14 @@ impl Carrier {
         let (handle, way, count) = (self.handle.clone(), way.clone(), bundles.len());
         let started = Instant::now();
         let sending = tokio::spawn(async move {
-            for (number, bundle) in bundles.into_iter().enumerate() {
+            for (number, together) in bundles.chunks(way.together(&bundles)).enumerate() {
                 loop {
                     let sent = match &way {
                         Way::Upload(address) => {
-                            handle.upload_to(address, bundle.clone(), number.to_string()).await
+                            handle.upload_all(address, together, number.to_string()).await
                         }
                         Way::Chat { from, to } => {
-                            handle.send_direct(&ordinary(from, to, number as u64, bundle.clone())).await
+                            handle.send_direct(&ordinary(from, to, number as u64, together[0].clone())).await
                         }
                     };
                     match sent {

@@ -44,9 +44,9 @@ impl Echo {
         tokio::spawn(async move {
             let mut number = 0_u64;
             while let Some(event) = events.recv().await {
-                if let ComponentEvent::Upload { from, bytes, .. } = event {
+                let ComponentEvent::Upload { from, bundles, .. } = event else { continue };
+                for bundle in bundles.into_iter().map(Bytes::from) {
                     number += 1;
-                    let bundle = Bytes::from(bytes);
                     match answer {
                         Answer::Chat => {
                             let to = from.split_once('/').map_or(&*from, |(bare, _)| bare);

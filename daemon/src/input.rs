@@ -59,8 +59,8 @@ pub enum Input {
 
 /// What the shell asks of the uplink.
 pub enum UplinkCommand {
-    /// Send this bundle up.
-    Upload(BundleId),
+    /// Send these bundles up, in this order.
+    Upload(Vec<BundleId>),
     /// Tell the bridge that these have arrived.
     Reveal(Vec<Reveal>),
     /// The session of an account, or of the first that has one.

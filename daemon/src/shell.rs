@@ -228,8 +228,8 @@ impl Shell {
             Action::Open { bundle } => {
                 let _ = self.workers.opener.send(bundle);
             }
-            Action::Upload { bundle } => {
-                let _ = self.workers.uplink.send(UplinkCommand::Upload(bundle));
+            Action::Upload { bundles } => {
+                let _ = self.workers.uplink.send(UplinkCommand::Upload(bundles));
             }
             Action::RevealToBridge { reveals } => {
                 let _ = self.workers.uplink.send(UplinkCommand::Reveal(reveals));

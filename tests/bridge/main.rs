@@ -56,7 +56,7 @@ on_both_servers! {
     limits: an_author_over_the_limit_is_not_answered_and_others_are,
         a_full_bridge_refuses_with_its_reason_until_there_is_room,
         the_largest_bundle_passes_and_what_is_larger_harms_nobody;
-    once: three_carriers_with_the_same_messages_make_one_delivery_of_each, a_stripped_or_re_encoded_uplink_block_makes_no_second_delivery;
+    once: three_carriers_with_the_same_messages_make_one_delivery_of_each, several_in_one_message_get_each_a_verdict_of_its_own, a_stripped_or_re_encoded_uplink_block_makes_no_second_delivery;
     operations: sigterm_stops_it_cleanly_and_the_next_start_goes_on, it_comes_back_when_its_server_does,
         status_metrics_and_forget_work_while_it_runs;
     plain: an_ordinary_client_gets_the_text_from_its_author,

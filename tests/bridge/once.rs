@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::future::join_all;
-use pigeon_bundle::{MessageId, VerdictCode};
+use pigeon_bundle::{BundleId, MessageId, VerdictCode};
 use pigeon_harness::Kind;
 
 use crate::mint::{self, Claim};
@@ -47,6 +47,44 @@ pub async fn three_carriers_with_the_same_messages_make_one_delivery_of_each(kin
     delivered.sort_unstable();
     sent.sort_unstable();
     assert_eq!(delivered, sent);
+}
+
+pub async fn several_in_one_message_get_each_a_verdict_of_its_own(kind: Kind) {
+    let world = World::new(kind).await;
+    let (elaine, jerry, newman) = (Person::new("elaine"), Person::new("jerry"), Person::new("newman"));
+    world.login("elaine").await.register(&elaine.card()).await.unwrap();
+    let mut to = world.login("jerry").await;
+    let mut carrier = world.login("kramer").await;
+    let good = [elaine.writes(&jerry, &world.card), elaine.writes(&jerry, &world.card)];
+    let strange = newman.writes(&jerry, &world.card);
+    let all = [
+        bytes_of(&good[0]),
+        bytes_of(&strange),
+        Bytes::from_static(b"no bundle"),
+        bytes_of(&good[0]),
+        bytes_of(&good[1]),
+    ];
+    carrier.upload_together(&world.card, &all).await;
+    let mut codes = BTreeMap::new();
+    while codes.len() < 4 {
+        let (verdict, _) = carrier.verdict(&world.card).await;
+        codes.insert(verdict.bundle, verdict.code);
+    }
+    for (bundle, code) in [
+        (good[0].bundle.id(), VerdictCode::Accepted),
+        (good[1].bundle.id(), VerdictCode::Accepted),
+        (strange.bundle.id(), VerdictCode::AuthorNotRegistered),
+        (BundleId([0; 32]), VerdictCode::Malformed),
+    ] {
+        assert_eq!(codes.get(&bundle), Some(&code), "{codes:?}");
+    }
+    let last = elaine.writes(&jerry, &world.card);
+    carrier.upload(&bytes_of(&last)).await;
+    // What was in the message twice may have been answered twice.
+    while carrier.verdict(&world.card).await.0.bundle != last.bundle.id() {}
+    let delivered: Vec<_> =
+        to.receive_until(&last.bundle).await.iter().map(|received| received.bundle.id()).collect();
+    assert_eq!(delivered, good.each_ref().map(|message| message.bundle.id()));
 }
 
 pub async fn a_stripped_or_re_encoded_uplink_block_makes_no_second_delivery(kind: Kind) {

@@ -101,6 +101,13 @@ impl Session {
         self.handle.upload(bytes.clone(), format!("u{}", self.uploads)).await.map(|_bytes| ())
     }
 
+    /// Several in one message.
+    #[allow(dead_code, reason = "benches/xmpp has its own")]
+    pub async fn upload_together(&mut self, bridge: &BridgeCard, all: &[Bytes]) {
+        self.uploads += 1;
+        self.handle.upload_all(bridge.domain(), all, format!("u{}", self.uploads)).await.unwrap();
+    }
+
     /// Sends a bundle as a message to anybody.
     #[allow(dead_code, reason = "for benches/xmpp")]
     pub async fn send(&mut self, to: &str, bytes: &Bytes) {

@@ -42,10 +42,11 @@ pub enum Action {
         /// Which.
         bundle: BundleId,
     },
-    /// Send a bundle up to its bridge. Answered by `Verdict`, or by `UplinkDown`.
+    /// Send bundles up to their bridges, in this order. Each is answered by a `Verdict` or an `UploadDeferred`, or all by
+    /// `UplinkDown`.
     Upload {
         /// Which.
-        bundle: BundleId,
+        bundles: Vec<BundleId>,
     },
     /// Tell the bridge that these messages have arrived. Answered by `RevealConfirmed`; repeated with the
     /// next `UplinkUp` where that is missing.

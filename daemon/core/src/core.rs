@@ -247,7 +247,9 @@ impl Core {
                 self.uplink.forget(&bundle);
                 Ok(())
             }
-            Event::Verdict { bundle, accepted } => self.verdict(cx, bundle, accepted),
+            Event::Verdict { bundles, accepted } => {
+                bundles.into_iter().try_for_each(|bundle| self.verdict(cx, bundle, accepted))
+            }
             Event::Battery(battery) => {
                 self.energy.set_battery(cx.now.mono_ms, battery);
                 Ok(())

@@ -194,10 +194,10 @@ pub enum Event {
         /// Which.
         bundle: BundleId,
     },
-    /// The bridge's signed word on an upload, already verified.
+    /// The bridge's signed word on uploads, already verified.
     Verdict {
         /// Which.
-        bundle: BundleId,
+        bundles: Vec<BundleId>,
         /// Accepted, or refused for good.
         accepted: bool,
     },

@@ -129,13 +129,22 @@ impl Core {
     }
 
     fn start_uploads(&mut self, cx: &mut Context<'_>) -> Flow {
+        let mut bundles = Vec::new();
+        let result = self.choose_uploads(cx, &mut bundles);
+        if !bundles.is_empty() {
+            cx.out.push(Action::Upload { bundles });
+        }
+        result
+    }
+
+    fn choose_uploads(&mut self, cx: &mut Context<'_>, chosen: &mut Vec<BundleId>) -> Flow {
         while self.uplink.is_open() {
             let Some(bundle) = self.uplink.queue.pop_front() else { break };
             let Some(entry) = self.entry(cx, &bundle)? else { continue };
             let Some(bytes) = self.may_go_up(cx, &bundle, &entry)? else { continue };
             let late_ms = cx.now.mono_ms + VERDICT_TIMEOUT_MS;
             self.uplink.in_flight.insert(bundle, Flight { bytes, late_ms });
-            cx.out.push(Action::Upload { bundle });
+            chosen.push(bundle);
             cx.notice(Notice::Uploaded { bundle });
         }
         Ok(())

@@ -82,17 +82,9 @@ impl Reader {
                 self.desk.metrics.privileged.store(false, Ordering::Relaxed);
                 tracing::warn!(%reason, "offline");
             }
-            ComponentEvent::Upload { from, bytes, .. } => {
-                count(&self.desk.metrics.uploads);
-                let size = u64::try_from(bytes.len()).unwrap_or_default();
-                self.desk.metrics.upload_bytes.fetch_add(size, Ordering::Relaxed);
-                if self.rate.allow(&from, Instant::now()) {
-                    self.leave(Job::Upload { from, bytes });
-                } else {
-                    count(&self.desk.metrics.carrier_limited);
-                    tracing::warn!(
-                        "an account is over limits.account_per_minute; its upload is not answered"
-                    );
+            ComponentEvent::Upload { from, bundles, .. } => {
+                for bytes in bundles {
+                    self.upload(&from, bytes);
                 }
             }
             ComponentEvent::CardRequest { from, iq } => self.card(&from, iq).await,
@@ -135,6 +127,18 @@ impl Reader {
                 "online, but the server has not given the right to send as its users (XEP-0356): nothing can be \
                  delivered; see docs/operators/bridge.md"
             ),
+        }
+    }
+
+    fn upload(&mut self, from: &str, bytes: Vec<u8>) {
+        count(&self.desk.metrics.uploads);
+        let size = u64::try_from(bytes.len()).unwrap_or_default();
+        self.desk.metrics.upload_bytes.fetch_add(size, Ordering::Relaxed);
+        if self.rate.allow(from, Instant::now()) {
+            self.leave(Job::Upload { from: from.to_owned(), bytes });
+        } else {
+            count(&self.desk.metrics.carrier_limited);
+            tracing::warn!("an account is over limits.account_per_minute; its upload is not answered");
         }
     }
 

@@ -423,7 +423,7 @@ impl Mailbox {
             ..event("refusal_received")
         });
         if !verdict.code.is_passing() {
-            draft.core.push(CoreEvent::Verdict { bundle: named, accepted: false });
+            draft.core.push(CoreEvent::Verdict { bundles: vec![named], accepted: false });
         }
         Ok(())
     }

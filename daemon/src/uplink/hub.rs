@@ -191,7 +191,7 @@ impl Running {
 
     async fn command(&mut self, command: UplinkCommand) {
         match command {
-            UplinkCommand::Upload(id) => self.upload(id).await,
+            UplinkCommand::Upload(ids) => self.upload(ids).await,
             UplinkCommand::Reveal(reveals) => {
                 for (jid, line) in self.lines.iter().filter(|(_, line)| line.ready) {
                     for reveal in &reveals {
@@ -220,22 +220,33 @@ impl Running {
         lines().find(|line| line.ready).or_else(|| lines().next())
     }
 
-    async fn upload(&self, id: BundleId) {
-        let domain = match self.hub.store.bundle(&id) {
-            Ok(Some(bundle)) => bundle.uplink().map(|uplink| uplink.domain.to_string()),
-            Ok(None) => return, // purged meanwhile
-            Err(error) => return tracing::error!(%error, "a bundle cannot be read for its upload"),
-        };
-        let lines =
-            || self.lines.values().filter(|line| domain.as_deref() == Some(&*line.entry.account.bridge));
-        if let Some(line) = lines().find(|line| line.ready) {
-            let _ = line.commands.send(UplinkCommand::Upload(id));
-        } else if lines().next().is_some() {
-            // Its bridge is away at the moment: it is found again when that comes back.
-            self.core(CoreEvent::UploadDeferred { bundle: id }).await;
-        } else {
-            // None of our bridges could do anything but refuse it; another carrier may be luckier.
-            self.core(CoreEvent::Verdict { bundle: id, accepted: false }).await;
+    /// Passes bundles on to the sessions whose bridges they are for.
+    async fn upload(&self, ids: Vec<BundleId>) {
+        let mut by_bridge: BTreeMap<Option<String>, Vec<BundleId>> = BTreeMap::new();
+        for id in ids {
+            match self.hub.store.bundle(&id) {
+                Ok(Some(bundle)) => {
+                    let domain = bundle.uplink().map(|uplink| uplink.domain.to_string());
+                    by_bridge.entry(domain).or_default().push(id);
+                }
+                Ok(None) => {} // purged meanwhile
+                Err(error) => tracing::error!(%error, "a bundle cannot be read for its upload"),
+            }
+        }
+        for (domain, bundles) in by_bridge {
+            let lines =
+                || self.lines.values().filter(|line| domain.as_deref() == Some(&*line.entry.account.bridge));
+            if let Some(line) = lines().find(|line| line.ready) {
+                let _ = line.commands.send(UplinkCommand::Upload(bundles));
+            } else if lines().next().is_some() {
+                // Their bridge is away at the moment: they are found again when that comes back.
+                for bundle in bundles {
+                    self.core(CoreEvent::UploadDeferred { bundle }).await;
+                }
+            } else {
+                // None of our bridges could do anything but refuse them; another carrier may be luckier.
+                self.core(CoreEvent::Verdict { bundles, accepted: false }).await;
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use pigeon_bundle::{Acceptances, Bundle, BundleId, Card, NodeSecret, Reveal, Verdict, VerdictCode};
 use pigeon_core::{Catalog, Event as CoreEvent};
 use pigeon_proto::PickupToken;
@@ -37,7 +38,7 @@ use bridge::{Answer, Introducer};
 pub use hub::Hub;
 use hub::{Report, Told};
 use pickup::{TokenKey, Tokens};
-use uploads::Uploads;
+use uploads::{Parcel, Uploads, parcels};
 
 /// A failing store is asked again after this.
 const KEEP_RETRY: Duration = Duration::from_secs(5);
@@ -596,10 +597,10 @@ impl Driver {
 
     async fn command(&mut self, command: UplinkCommand) {
         match command {
-            UplinkCommand::Upload(id) => {
-                if self.bridge == Bridge::Ready && self.uploads.begin(id, Instant::now()) {
-                    self.upload(id).await;
-                }
+            UplinkCommand::Upload(mut ids) => {
+                let now = Instant::now();
+                ids.retain(|id| self.bridge == Bridge::Ready && self.uploads.begin(*id, now));
+                self.upload(ids).await;
             }
             UplinkCommand::Reveal(reveals) => {
                 self.asked.spawn(self.introducer.clone().reveal(reveals));
@@ -610,32 +611,52 @@ impl Driver {
         }
     }
 
-    async fn upload(&mut self, id: BundleId) {
+    /// Sends these up, in as few messages as there can be.
+    async fn upload(&mut self, ids: Vec<BundleId>) {
+        let mut bundles = Vec::with_capacity(ids.len());
+        for id in ids {
+            bundles.extend(self.addressed(id).await.map(|(address, bytes)| (address, id, bytes)));
+        }
+        for Parcel { address, bundles } in parcels(bundles) {
+            let (ids, bundles): (Vec<BundleId>, Vec<Bytes>) = bundles.into_iter().unzip();
+            let Some(message) = ids.first().copied() else { continue };
+            match self.client.upload_all(&address, &bundles, message.to_string()).await {
+                Ok(under_way) => {
+                    let now = Instant::now();
+                    ids.iter().for_each(|id| self.uploads.sent(id, message, under_way, now));
+                }
+                Err(error @ (Closed::OverLimit { .. } | Closed::TooLarge { .. })) => {
+                    for id in ids {
+                        self.unfit(id, &error).await;
+                    }
+                }
+                // Offline or busy: they go up again after their wait or with the next session.
+                Err(error) => tracing::debug!(bundle = %message, %error, "not uploaded now"),
+            }
+        }
+    }
+
+    /// A bundle that may go up to our bridge, and where to.
+    async fn addressed(&mut self, id: BundleId) -> Option<(String, Bytes)> {
         let bundle = match self.uplink.store.bundle(&id) {
             Ok(Some(bundle)) => bundle,
             Ok(None) => {
                 self.uploads.end(&id); // purged meanwhile
-                return;
+                return None;
             }
             Err(error) => {
                 tracing::error!(%error, "a bundle cannot be read for its upload");
-                return;
+                return None;
             }
         };
         if !self.is_for_our_bridge(&bundle) {
             // Our bridge could only refuse it, with a verdict that does not count; another carrier may be luckier.
             self.uploads.end(&id);
-            self.core(CoreEvent::Verdict { bundle: id, accepted: false }).await;
-            return;
+            self.core(CoreEvent::Verdict { bundles: vec![id], accepted: false }).await;
+            return None;
         }
-        let Some(card) = self.uplink.mailbox.bridge(&self.uplink.account.bridge) else { return };
-        let address = card.address(&bundle.message_digest()).to_owned();
-        match self.client.upload_to(&address, bundle.as_bytes().clone(), id.to_string()).await {
-            Ok(under_way) => self.uploads.sent(&id, under_way, Instant::now()),
-            Err(error @ (Closed::OverLimit { .. } | Closed::TooLarge { .. })) => self.unfit(id, &error).await,
-            // Offline or busy: it goes up again after its wait or with the next session.
-            Err(error) => tracing::debug!(bundle = %id, %error, "not uploaded now"),
-        }
+        let card = self.uplink.mailbox.bridge(&self.uplink.account.bridge)?;
+        Some((card.address(&bundle.message_digest()).to_owned(), bundle.as_bytes().clone()))
     }
 
     /// This server takes nothing so large, so it was not sent. Another carrier's server may.
@@ -645,7 +666,7 @@ impl Driver {
         if let Err(error) = self.uplink.mailbox.refused(&id, &error.to_string()).await {
             tracing::error!(%error, "a refusal cannot be kept");
         }
-        self.core(CoreEvent::Verdict { bundle: id, accepted: false }).await;
+        self.core(CoreEvent::Verdict { bundles: vec![id], accepted: false }).await;
     }
 
     fn is_our_bridge(&self, from: &str) -> bool {
@@ -661,9 +682,10 @@ impl Driver {
         *uplink.domain == *pinned.domain() && uplink.bridge_key == *pinned.key()
     }
 
+    /// Each in a message of its own: one that the server or the bridge cannot take keeps no other down.
     async fn upload_again(&mut self) {
         for id in self.uploads.due(Instant::now()) {
-            self.upload(id).await;
+            self.upload(vec![id]).await;
         }
     }
 
@@ -712,10 +734,11 @@ impl Driver {
             }
             ClientEvent::Refusal { id, condition, .. } => {
                 // The bridge is away, or the server is in trouble: the upload is repeated when its wait is over.
-                tracing::info!(bundle = id, condition, "an upload came back");
-                if let Some(id) = id.and_then(|id| id.parse().ok()) {
-                    self.uploads.returned(&id, Instant::now());
-                    self.core(CoreEvent::UploadDeferred { bundle: id }).await;
+                tracing::info!(message = id, condition, "an upload came back");
+                if let Some(message) = id.and_then(|id| id.parse().ok()) {
+                    for bundle in self.uploads.returned(&message, Instant::now()) {
+                        self.core(CoreEvent::UploadDeferred { bundle }).await;
+                    }
                 }
             }
             _ => {}
@@ -746,20 +769,33 @@ impl Driver {
     async fn verdict(&mut self, bytes: &[u8], reveal: Option<[u8; 32]>) {
         let Some(named) = Verdict::bundle_of(bytes) else { return };
         let Some((bundle, bridge_key)) = self.uploaded(&named) else { return };
-        let verdict = Verdict::parse_verified(bytes, &bridge_key).ok();
-        self.decided(&bundle, verdict, reveal).await;
+        let Some(verdict) = on_this(&bundle, Verdict::parse_verified(bytes, &bridge_key).ok()) else {
+            return;
+        };
+        if verdict.code.is_accepted() {
+            self.accepted(vec![named]).await;
+        } else {
+            self.refused(named, verdict.code).await;
+        }
+        if let Some(reveal) = reveal.map(Reveal).filter(|r| r.commitment() == bundle.commitment()) {
+            self.core(CoreEvent::Revealed { reveals: vec![reveal] }).await;
+        }
     }
 
     /// [`Self::verdict`] on several bundles. Those of another bridge among them are none of this one's business.
     async fn acceptances(&mut self, bytes: &[u8]) {
         // By the bridges that the bundles name; all but one at most come to nothing.
         let mut checked: BTreeMap<[u8; 32], Option<Acceptances>> = BTreeMap::new();
+        let mut accepted = Vec::new();
         for (at, named) in Acceptances::bundles_of(bytes).unwrap_or_default().iter().enumerate() {
             let Some((bundle, bridge_key)) = self.uploaded(named) else { continue };
             let check = || Acceptances::parse_verified(bytes, &bridge_key).ok();
             let acceptances = checked.entry(bridge_key).or_insert_with(check);
             let verdict = acceptances.as_ref().and_then(|all| all.verdicts().nth(at));
-            self.decided(&bundle, verdict, None).await;
+            accepted.extend(on_this(&bundle, verdict).map(|_verdict| *named));
+        }
+        if !accepted.is_empty() {
+            self.accepted(accepted).await;
         }
     }
 
@@ -770,44 +806,30 @@ impl Driver {
         Some((bundle, bridge_key))
     }
 
-    /// What a verdict on this bundle does, if its bridge has signed one.
-    async fn decided(&mut self, bundle: &Bundle, verdict: Option<Verdict>, reveal: Option<[u8; 32]>) {
-        let named = bundle.id();
-        let Some(verdict) = verdict.filter(|verdict| verdict.message == bundle.message_digest()) else {
-            tracing::warn!(bundle = %named, "a verdict without the bridge's signature is ignored");
-            return;
-        };
-        if verdict.code.is_passing() {
-            // It goes up again when its wait is over.
-            self.uploads.refused_for_now(named, Instant::now());
-            self.core(CoreEvent::UploadDeferred { bundle: named }).await;
-            return self.refused(&named, verdict.code).await;
+    async fn accepted(&mut self, bundles: Vec<BundleId>) {
+        for bundle in &bundles {
+            self.uploads.end(bundle);
+            // An earlier refusal that could pass has passed.
+            if let Err(error) = self.uplink.mailbox.unrefused(bundle).await {
+                tracing::error!(%error, "an acceptance cannot be kept");
+            }
         }
-        self.uploads.end(&named);
-        let accepted = verdict.code.is_accepted();
-        if accepted {
-            self.unrefused(&named).await;
-        } else {
-            self.refused(&named, verdict.code).await;
-        }
-        self.core(CoreEvent::Verdict { bundle: named, accepted }).await;
-        if let Some(reveal) = reveal.map(Reveal).filter(|r| r.commitment() == bundle.commitment()) {
-            self.core(CoreEvent::Revealed { reveals: vec![reveal] }).await;
-        }
+        self.core(CoreEvent::Verdict { bundles, accepted: true }).await;
     }
 
-    async fn refused(&self, bundle: &BundleId, code: VerdictCode) {
-        match self.uplink.mailbox.refused(bundle, &code.to_string()).await {
+    async fn refused(&mut self, bundle: BundleId, code: VerdictCode) {
+        match self.uplink.mailbox.refused(&bundle, &code.to_string()).await {
             Ok(true) => tracing::warn!(%bundle, reason = %code, "the bridge refused an own message"),
             Ok(false) => tracing::info!(%bundle, reason = %code, "the bridge refused a carried bundle"),
             Err(error) => tracing::error!(%error, "a refusal cannot be kept"),
         }
-    }
-
-    /// An earlier refusal that could pass has passed.
-    async fn unrefused(&self, bundle: &BundleId) {
-        if let Err(error) = self.uplink.mailbox.unrefused(bundle).await {
-            tracing::error!(%error, "an acceptance cannot be kept");
+        if code.is_passing() {
+            // It goes up again when its wait is over.
+            self.uploads.refused_for_now(bundle, Instant::now());
+            self.core(CoreEvent::UploadDeferred { bundle }).await;
+        } else {
+            self.uploads.end(&bundle);
+            self.core(CoreEvent::Verdict { bundles: vec![bundle], accepted: false }).await;
         }
     }
 
@@ -820,6 +842,15 @@ impl Driver {
         // The shell ends only when the daemon stops.
         let _ = self.uplink.inputs.send(Input::Core(event)).await;
     }
+}
+
+/// The verdict, if its bridge has signed one on this bundle.
+fn on_this(bundle: &Bundle, verdict: Option<Verdict>) -> Option<Verdict> {
+    let verdict = verdict.filter(|verdict| verdict.message == bundle.message_digest());
+    if verdict.is_none() {
+        tracing::warn!(bundle = %bundle.id(), "a verdict without the bridge's signature is ignored");
+    }
+    verdict
 }
 
 /// Whether the bridge will never answer this otherwise.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pigeon_bundle::BundleId;
-use pigeon_xmpp::SLOW_LINK_BYTES_PER_S;
+use pigeon_xmpp::{SLOW_LINK_BYTES_PER_S, UPLOAD_BYTES_MAX};
 use tokio::time::Instant;
 
 /// An upload without a verdict is sent again after this, then after twice as long, and so on.
@@ -14,6 +15,36 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 struct Upload {
     wait: Duration,
     again_at: Instant,
+    /// The id of the message that it went up in.
+    message: BundleId,
+}
+
+/// Bundles that go up in one message. The first gives it its id.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Parcel {
+    /// One of the bridge's.
+    pub(super) address: String,
+    /// At least one; more than one have at most [`UPLOAD_BYTES_MAX`] together.
+    pub(super) bundles: Vec<(BundleId, Bytes)>,
+}
+
+impl Parcel {
+    fn has_room_for(&self, bytes: usize) -> bool {
+        let sum: usize = self.bundles.iter().map(|(_, bundle)| bundle.len()).sum();
+        sum + bytes <= UPLOAD_BYTES_MAX
+    }
+}
+
+/// Puts what is for one address into as few messages as its order allows.
+pub(super) fn parcels(bundles: impl IntoIterator<Item = (String, BundleId, Bytes)>) -> Vec<Parcel> {
+    let mut parcels: Vec<Parcel> = Vec::new();
+    for (address, id, bundle) in bundles {
+        match parcels.iter_mut().rfind(|parcel| parcel.address == address) {
+            Some(last) if last.has_room_for(bundle.len()) => last.bundles.push((id, bundle)),
+            _ => parcels.push(Parcel { address, bundles: vec![(id, bundle)] }),
+        }
+    }
+    parcels
 }
 
 /// All of an account's.
@@ -26,26 +57,33 @@ impl Uploads {
         if self.0.get(&id).is_some_and(|upload| now < upload.again_at) {
             return false;
         }
-        self.0.insert(id, Upload { wait: WAIT, again_at: now + WAIT });
+        self.0.insert(id, Upload { wait: WAIT, again_at: now + WAIT, message: id });
         true
     }
 
-    /// It has been handed to the session, with so many bytes on their way. Its wait begins when a slow line is through with
-    /// them: a second copy would only come after the first.
-    pub(super) fn sent(&mut self, id: &BundleId, under_way: usize, now: Instant) {
+    /// It has been handed to the session in this message, with so many bytes on their way. Its wait begins when a slow line is
+    /// through with them: a second copy would only come after the first.
+    pub(super) fn sent(&mut self, id: &BundleId, message: BundleId, under_way: usize, now: Instant) {
         if let Some(upload) = self.0.get_mut(id) {
             upload.again_at = now + upload.wait + line_time(under_way);
+            upload.message = message;
         }
     }
 
-    /// The server gave it back: no line is to be waited for.
-    pub(super) fn returned(&mut self, id: &BundleId, now: Instant) {
-        self.sent(id, 0, now);
+    /// The server gave a message back: no line is to be waited for. What was in it.
+    pub(super) fn returned(&mut self, message: &BundleId, now: Instant) -> Vec<BundleId> {
+        let of_it = self.0.iter_mut().filter(|(_, upload)| upload.message == *message);
+        of_it
+            .map(|(id, upload)| {
+                upload.again_at = now + upload.wait;
+                *id
+            })
+            .collect()
     }
 
     /// It was refused for a reason that passes.
     pub(super) fn refused_for_now(&mut self, id: BundleId, now: Instant) {
-        self.0.insert(id, Upload { wait: WAIT_MAX, again_at: now + WAIT_MAX });
+        self.0.insert(id, Upload { wait: WAIT_MAX, again_at: now + WAIT_MAX, message: id });
     }
 
     /// It needs to go up no more.
@@ -106,11 +144,49 @@ mod tests {
     }
 
     #[test]
+    fn what_came_back_together_goes_up_again_after_its_wait() {
+        let (mut uploads, now) = (Uploads::default(), Instant::now());
+        for (n, message) in [(1, 1), (2, 1), (3, 3)] {
+            uploads.begin(id(n), now);
+            uploads.sent(&id(n), id(message), 120_000, now);
+        }
+        assert_eq!(uploads.returned(&id(1), now), [id(1), id(2)]);
+        assert_eq!(uploads.due(now + WAIT), [id(1), id(2)], "the third is on its way");
+        assert!(uploads.returned(&id(9), now).is_empty());
+    }
+
+    #[test]
+    fn small_ones_for_one_address_go_together_in_their_order() {
+        let bundle = |n: u8, bytes: usize| (id(n), Bytes::from(vec![n; bytes]));
+        let at = |address: &str, (id, bytes)| (address.to_owned(), id, bytes);
+        let (most, few) = (UPLOAD_BYTES_MAX, 1_000);
+        let all = [
+            at("a", bundle(1, few)),
+            at("b", bundle(2, few)),
+            at("a", bundle(3, most - few)),
+            at("a", bundle(4, few)),
+            at("b", bundle(5, 90_000)),
+            at("b", bundle(6, few)),
+            at("a", bundle(7, few)),
+        ];
+        let parcel = |address: &str, bundles: Vec<_>| Parcel { address: address.to_owned(), bundles };
+        let expected = [
+            parcel("a", vec![bundle(1, few), bundle(3, most - few)]),
+            parcel("b", vec![bundle(2, few)]),
+            parcel("a", vec![bundle(4, few), bundle(7, few)]),
+            parcel("b", vec![bundle(5, 90_000)]),
+            parcel("b", vec![bundle(6, few)]),
+        ];
+        assert_eq!(parcels(all), expected);
+        assert!(parcels([]).is_empty());
+    }
+
+    #[test]
     fn a_slow_line_gets_the_time_that_it_needs_for_all_that_is_on_its_way() {
         let (mut uploads, now) = (Uploads::default(), Instant::now());
         for (n, under_way) in [(1, 120_000), (2, 240_000)] {
             assert!(uploads.begin(id(n), now));
-            uploads.sent(&id(n), under_way, now);
+            uploads.sent(&id(n), id(n), under_way, now);
         }
         // 2,000 bytes a second.
         assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(70));
@@ -120,12 +196,12 @@ mod tests {
         assert!(uploads.begin(id(1), later + Duration::from_secs(1)));
         uploads.end(&id(1));
         assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(130));
-        uploads.returned(&id(2), now);
+        assert_eq!(uploads.returned(&id(2), now), [id(2)]);
         assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(10), "it is not on its way");
         uploads.refused_for_now(id(2), now);
         assert_eq!(uploads.next().unwrap() - now, Duration::from_secs(300));
         assert!(!uploads.begin(id(2), later), "it may not go up yet");
-        uploads.sent(&id(9), 1, now);
+        uploads.sent(&id(9), id(9), 1, now);
         uploads.clear();
         assert_eq!(uploads.next(), None);
     }

@@ -9,6 +9,13 @@ pub const BUNDLE_BYTES_MAX: usize = 98_304;
 /// one would end the stream.
 pub const STANZA_BYTES_MAX: usize = 262_144;
 
+/// Most bundles in one upload that we read (docs/wire-format.md section 7).
+pub const UPLOAD_BUNDLES_MAX: usize = 16;
+
+/// Most bytes of bundles that we send in one upload, where it holds more than one: the stanza around them then stays below the
+/// 10,000 bytes that every server takes (RFC 6120 section 13.12), whatever it says of its limits.
+pub const UPLOAD_BYTES_MAX: usize = 6_900;
+
 /// Largest received element, bytes: twice what Prosody lets a component send. A larger one ends the stream.
 pub(crate) const ELEMENT_BYTES_MAX: usize = 1_048_576;
 

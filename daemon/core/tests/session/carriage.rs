@@ -185,7 +185,7 @@ fn what_was_done_is_counted_and_survives_a_restart() {
     world.event(0, Event::UplinkUp);
     let (_, last) = world.uploads.pop().unwrap_or_else(|| panic!("nothing is uploaded"));
     for _ in 0..2 {
-        world.event(0, Event::Verdict { bundle: last, accepted: true });
+        world.event(0, Event::Verdict { bundles: vec![last], accepted: true });
     }
     let counted = world.nodes[0].core.counters();
     world.event(0, Event::Stopping);

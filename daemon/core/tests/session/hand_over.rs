@@ -265,7 +265,7 @@ fn a_hand_over_whose_write_fails_is_not_lost_in_a_later_write() {
     let (token, ops) = world.nodes[1].commits.pop_back().unwrap();
     world.nodes[1].catalog.apply(&ops);
     world.event(1, Event::Committed { token, result: Ok(()) });
-    world.event(0, Event::Verdict { bundle: id, accepted: false });
+    world.event(0, Event::Verdict { bundles: vec![id], accepted: false });
     let (token, _) = world.nodes[0].commits.pop_front().unwrap();
     world.event(0, Event::Committed { token, result: Err(CommitFailure::Full) });
     world.hold_commits = false;

@@ -72,11 +72,11 @@ fn everything_with_an_uplink_goes_up_once_and_own_first() {
     let local = world.submit(1, 1, 2);
     world.event(1, Event::UplinkUp);
     assert_eq!(world.uploads, [(1, own), (1, other)], "{local} has no uplink block");
-    world.event(1, Event::Verdict { bundle: own, accepted: true });
+    world.event(1, Event::Verdict { bundles: vec![own], accepted: true });
     world.event(1, Event::UplinkDown);
     world.event(1, Event::UplinkUp);
     assert_eq!(world.uploads.split_off(2), [(1, other)], "no verdict: it goes up again");
-    world.event(1, Event::Verdict { bundle: other, accepted: false });
+    world.event(1, Event::Verdict { bundles: vec![other], accepted: false });
     world.event(1, Event::UplinkDown);
     world.event(1, Event::UplinkUp);
     assert_eq!(world.uploads.len(), 2, "accepted and refused stay down");
@@ -89,7 +89,7 @@ fn what_is_at_the_bridge_is_delivered_directly_but_not_sprayed() {
     let mut world = World::new(3);
     let id = world.submit(0, 0, 0);
     world.event(0, Event::UplinkUp);
-    world.event(0, Event::Verdict { bundle: id, accepted: true });
+    world.event(0, Event::Verdict { bundles: vec![id], accepted: true });
     world.link(0, 1);
     assert_eq!(world.copies(&id), [Some(6), None, None]);
     world.listens(2, 0);
@@ -106,9 +106,7 @@ fn news_goes_up_while_the_uplink_is_up_and_windows_are_kept() {
         ids.extend([0, 1].map(|number| world.submit(0, recipient, number)));
     }
     assert_eq!(world.uploads.len(), 12, "small ones do not wait for each other");
-    for id in &ids {
-        world.event(0, Event::Verdict { bundle: *id, accepted: true });
-    }
+    world.event(0, Event::Verdict { bundles: ids.clone(), accepted: true });
     // 25 kB and more each.
     let large: Vec<_> = (0..6).map(|recipient| world.submit(0, recipient, 3)).collect();
     let size = |recipient| u64::try_from(message(recipient, 3).bundle.as_bytes().len()).unwrap();
@@ -121,7 +119,7 @@ fn news_goes_up_while_the_uplink_is_up_and_windows_are_kept() {
     let fitting = before.take_while(|sum| *sum < UPLOAD_WINDOW_BYTES).count();
     assert_eq!(world.uploads[12..].len(), fitting);
     assert!(fitting < large.len());
-    world.event(0, Event::Verdict { bundle: large[0], accepted: true });
+    world.event(0, Event::Verdict { bundles: vec![large[0]], accepted: true });
     assert_eq!(world.uploads[12..].len(), fitting + 1);
     // Without a verdict it goes up again, and so does what waited.
     world.advance(VERDICT_TIMEOUT_MS);

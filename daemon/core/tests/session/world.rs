@@ -96,7 +96,9 @@ impl World {
                     self.wire.push_back((node, link, Frame::Goodbye(reason)));
                 }
                 Action::Dial { peer } => self.dials.push((node, peer)),
-                Action::Upload { bundle } => self.uploads.push((node, bundle)),
+                Action::Upload { bundles } => {
+                    self.uploads.extend(bundles.into_iter().map(|bundle| (node, bundle)));
+                }
                 Action::RevealToBridge { reveals } => {
                     self.told_bridge.extend(reveals.into_iter().map(|reveal| (node, reveal)));
                 }

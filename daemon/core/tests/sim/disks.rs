@@ -119,7 +119,7 @@ impl World {
         };
         let answer = self.bridge.upload(&held);
         let in_ms = 20 + self.dice.below(500);
-        let event = Box::new(Event::Verdict { bundle, accepted: answer.accepted });
+        let event = Box::new(Event::Verdict { bundles: vec![bundle], accepted: answer.accepted });
         self.at(in_ms, Happening::Answer { node, life, event });
         if let Some(reveal) = answer.reveal {
             let event = Box::new(Event::Revealed { reveals: vec![reveal] });

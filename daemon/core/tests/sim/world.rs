@@ -286,7 +286,9 @@ impl World {
                 let in_ms = self.dice.below(50);
                 self.at(in_ms, Happening::OpenEnds { node, life, bundle });
             }
-            Action::Upload { bundle } => self.upload(node, bundle),
+            Action::Upload { bundles } => {
+                bundles.into_iter().for_each(|bundle| self.upload(node, bundle));
+            }
             // The simulation's nodes do not fetch for each other.
             Action::IssueToken { .. } | Action::KeepToken { .. } => {}
             Action::RevealToBridge { reveals } => {

@@ -325,7 +325,9 @@ impl<'a> World<'a> {
                 let outcome = self.open(node, bundle);
                 events.push_back(Event::Opened { bundle, outcome });
             }
-            Action::Upload { bundle } => self.upload(bundle, events),
+            Action::Upload { bundles } => {
+                bundles.into_iter().for_each(|bundle| self.upload(bundle, events));
+            }
             Action::RevealToBridge { reveals } => {
                 self.reveal_to_bridge(&reveals);
                 events.push_back(Event::RevealConfirmed { reveals });
@@ -408,7 +410,7 @@ impl<'a> World<'a> {
     fn upload(&mut self, bundle: BundleId, events: &mut VecDeque<Event>) {
         let Some(number) = self.people.by_bundle.get(&bundle).copied() else { return };
         self.delivered(number, true);
-        events.push_back(Event::Verdict { bundle, accepted: self.setting.ack });
+        events.push_back(Event::Verdict { bundles: vec![bundle], accepted: self.setting.ack });
         if !self.setting.ack {
             return;
         }

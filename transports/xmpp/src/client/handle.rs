@@ -15,7 +15,8 @@ use super::session::Driver;
 use super::sm::Ticket;
 use crate::ask;
 use crate::limits::{
-    BUNDLE_BYTES_MAX, CARD_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, PICKUP_BYTES_MAX, REVEALS_MAX, TEXT_BYTES_MAX,
+    BUNDLE_BYTES_MAX, CARD_BYTES_MAX, COMMANDS_MAX, EVENTS_MAX, PICKUP_BYTES_MAX, REVEALS_MAX,
+    TEXT_BYTES_MAX, UPLOAD_BUNDLES_MAX,
 };
 use crate::ns;
 use crate::reason::OfflineReason;
@@ -145,6 +146,12 @@ pub enum Closed {
         /// What the server takes.
         max: usize,
     },
+    /// None at all, or more than a bridge reads.
+    #[error("an upload has 1 to {UPLOAD_BUNDLES_MAX} bundles, not {bundles}")]
+    Number {
+        /// How many it would have.
+        bundles: usize,
+    },
     /// An id that no stanza can have.
     #[error("an upload needs an id of 1 to {TEXT_BYTES_MAX} bytes")]
     Id,
@@ -260,13 +267,25 @@ impl ClientHandle {
     /// # Errors
     /// As [`upload`](Self::upload).
     pub async fn upload_to(&self, address: &str, bundle: Bytes, id: String) -> Result<usize, Closed> {
-        if bundle.len() > BUNDLE_BYTES_MAX {
+        self.upload_all(address, &[bundle], id).await
+    }
+
+    /// The same with several in one message. Together they should have at most
+    /// [`UPLOAD_BYTES_MAX`](crate::UPLOAD_BYTES_MAX). Each gets a verdict of its own; a refusal is one for all.
+    ///
+    /// # Errors
+    /// As [`upload`](Self::upload); and when there are none or more than [`UPLOAD_BUNDLES_MAX`].
+    pub async fn upload_all(&self, address: &str, bundles: &[Bytes], id: String) -> Result<usize, Closed> {
+        if let Some(bundle) = bundles.iter().find(|bundle| bundle.len() > BUNDLE_BYTES_MAX) {
             return Err(Closed::TooLarge { bytes: bundle.len() });
+        }
+        if bundles.is_empty() || bundles.len() > UPLOAD_BUNDLES_MAX {
+            return Err(Closed::Number { bundles: bundles.len() });
         }
         if id.is_empty() || id.len() > TEXT_BYTES_MAX {
             return Err(Closed::Id);
         }
-        self.message(bundle::upload(address, &id, &bundle)).await
+        self.message(bundle::upload(address, &id, bundles)).await
     }
 
     /// Sends a message straight to its recipient, the same stanza as the bridge would send in the author's name: what the

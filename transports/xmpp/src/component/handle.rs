@@ -112,14 +112,14 @@ pub enum ComponentEvent {
         /// Why.
         reason: OfflineReason,
     },
-    /// A carrier hands a bundle up.
+    /// A carrier hands bundles up.
     Upload {
         /// The carrier's full JID, as its server stamped it.
         from: String,
         /// The message's id.
         id: Option<String>,
-        /// The bundle, not parsed.
-        bytes: Vec<u8>,
+        /// One to [`UPLOAD_BUNDLES_MAX`](crate::UPLOAD_BUNDLES_MAX), in their order, not parsed.
+        bundles: Vec<Vec<u8>>,
     },
     /// Somebody asks for the bridge's card. Answer it.
     CardRequest {

@@ -7,7 +7,7 @@ use crate::ns;
 use crate::stanza::error::Condition;
 use crate::stanza::iq::{self, Kind, Request};
 use crate::stanza::privilege::{self, Announcement};
-use crate::stanza::{bundle, disco, error, id, sender};
+use crate::stanza::{StanzaError, bundle, disco, error, id, sender};
 
 /// What to do with a stanza.
 #[derive(Debug)]
@@ -50,14 +50,13 @@ fn read_message(stanza: &Element) -> Incoming {
     if let Some(announcement) = privilege::parse(stanza) {
         return Incoming::Privilege(announcement);
     }
-    match bundle::parse(stanza) {
-        Some(Ok(bytes)) => Incoming::Event(ComponentEvent::Upload { from: from.to_string(), id, bytes }),
-        Some(Err(error)) => {
-            tracing::info!(%error, "dropped an upload that cannot be read");
-            Incoming::Nothing
-        }
-        None => Incoming::Nothing,
+    let note = |error: &StanzaError| tracing::info!(%error, "dropped a bundle that cannot be read");
+    let bundles: Vec<_> =
+        bundle::parse_all(stanza).filter_map(|bundle| bundle.inspect_err(note).ok()).collect();
+    if bundles.is_empty() {
+        return Incoming::Nothing;
     }
+    Incoming::Event(ComponentEvent::Upload { from: from.to_string(), id, bundles })
 }
 
 fn read_iq(stanza: &Element, domain: &str) -> Incoming {

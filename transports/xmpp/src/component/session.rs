@@ -288,7 +288,9 @@ impl Driver {
             return;
         }
         self.early_bytes += match &event {
-            ComponentEvent::Upload { bytes, .. } => STANZA_OVERHEAD + bytes.len(),
+            ComponentEvent::Upload { bundles, .. } => {
+                bundles.iter().map(|bundle| STANZA_OVERHEAD + bundle.len()).sum()
+            }
             _ => STANZA_OVERHEAD,
         };
         if self.early_bytes <= EARLY_BYTES_MAX {

@@ -134,9 +134,9 @@ async fn too_large_a_bundle_is_never_sent_and_the_largest_passes() {
     assert_eq!(refused, Err(Closed::TooLarge { bytes: BUNDLE_BYTES_MAX + 1 }));
     assert_eq!(client.handle.upload(bundle(1), String::new()).await, Err(Closed::Id));
     client.handle.upload(bundle(BUNDLE_BYTES_MAX), "largest".to_owned()).await.unwrap();
-    let ComponentEvent::Upload { from, id, bytes } = bridge.next().await else { panic!("not an upload") };
+    let ComponentEvent::Upload { from, id, bundles } = bridge.next().await else { panic!("not an upload") };
     assert_eq!((from.as_str(), id.as_deref()), ("jerry@example.org/test", Some("largest")));
-    assert_eq!(bytes, bundle(BUNDLE_BYTES_MAX));
+    assert_eq!(bundles, [bundle(BUNDLE_BYTES_MAX)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,8 +162,8 @@ async fn what_the_server_says_it_takes_is_kept_to() {
     assert!(matches!(refused, Err(Closed::OverLimit { max: 20_000, bytes: 20_001.. })), "{refused:?}");
     // It was not sent: the stream lives, and what fits passes.
     client.handle.upload(Bytes::from(vec![0x5a; 14_000]), "fits".to_owned()).await.unwrap();
-    let ComponentEvent::Upload { id, bytes, .. } = bridge.next().await else { panic!("not an upload") };
-    assert_eq!((id.as_deref(), bytes.len()), (Some("fits"), 14_000));
+    let ComponentEvent::Upload { id, bundles, .. } = bridge.next().await else { panic!("not an upload") };
+    assert_eq!((id.as_deref(), bundles[0].len()), (Some("fits"), 14_000));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,7 +217,10 @@ async fn a_cut_connection_is_resumed_and_nothing_is_lost_or_given_twice() {
     drop((first, second));
     client.handle.upload(Bytes::from_static(b"up"), "u".to_owned()).await.unwrap();
     let upload = bridge.next().await;
-    assert!(matches!(&upload, ComponentEvent::Upload { bytes, .. } if bytes == b"up"), "{upload:?}");
+    assert!(
+        matches!(&upload, ComponentEvent::Upload { bundles, .. } if bundles[..] == [b"up"]),
+        "{upload:?}"
+    );
     client.handle.shutdown().await;
 
     // All was taken: the next session begins with something new.
@@ -332,7 +335,10 @@ async fn a_server_that_talks_and_does_not_read_is_noticed() {
     client.handle.poke();
     assert!(client.online().await, "not resumed");
     let upload = bridge.next().await;
-    assert!(matches!(&upload, ComponentEvent::Upload { bytes, .. } if bytes == b"up"), "{upload:?}");
+    assert!(
+        matches!(&upload, ComponentEvent::Upload { bundles, .. } if bundles[..] == [b"up"]),
+        "{upload:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,10 +61,10 @@ async fn an_upload_gets_its_verdict() {
     let mut bridge = Component::login(&server).await;
     let mut client = Client::login(&server, "jerry").await;
     client.handle.upload(Bytes::from_static(b"bundle"), "u1".to_owned()).await.unwrap();
-    let ComponentEvent::Upload { from, id, bytes } = bridge.next().await else { panic!("not an upload") };
+    let ComponentEvent::Upload { from, id, bundles } = bridge.next().await else { panic!("not an upload") };
     assert_eq!(
-        (from.as_str(), id.as_deref(), &bytes[..]),
-        ("jerry@example.org/test", Some("u1"), &b"bundle"[..])
+        (from.as_str(), id.as_deref(), &bundles[..]),
+        ("jerry@example.org/test", Some("u1"), &[b"bundle".to_vec()][..])
     );
     bridge.handle.verdict(&from, &[9; 150], Some([8; 32])).await.unwrap();
     bridge.handle.verdict(&from, &[7; 10], None).await.unwrap();
