@@ -61,7 +61,7 @@ fn begin(shared: &Arc<Shared>, bearer: Bearer, at: At) {
 
 /// Takes one connection to an authenticated link and reports it.
 async fn welcome(shared: &Arc<Shared>, bearer: Bearer, at: At) {
-    let raw: RawLink = match raw_link(shared, bearer, Role::Listener, at, None).await {
+    let raw: RawLink = match raw_link(shared, bearer, Role::Listener, at).await {
         Ok(raw) => raw,
         Err(error) => return tracing::debug!(address = %at.0, %error, "incoming connection failed"),
     };

@@ -73,7 +73,7 @@ pub(crate) async fn dial(shared: &Arc<Shared>, name: String) -> Result<Link, Dia
         }
     };
     drop(turn);
-    let raw = raw_link(shared, bearer, Role::Dialler, sighting.at, Some(sighting.rssi)).await;
+    let raw = raw_link(shared, bearer, Role::Dialler, sighting.at).await;
     let raw = raw.map_err(|error| {
         shared.sightings.doubt(&name);
         unreachable(format!("{address}: {error}"))
@@ -168,13 +168,12 @@ pub(crate) async fn raw_link(
     mut bearer: Bearer,
     role: Role,
     at: At,
-    rssi: Option<i16>,
 ) -> Result<RawLink, RawError> {
     let own_token = shared.token.subscribe();
     let own = *own_token.borrow();
     let keyed = timeout(AUTH_TIMEOUT, noise::handshake(&mut bearer, role, own)).await;
     let keyed = keyed.map_err(|_| RawError::Timeout)??;
-    let meter = Arc::new(Meter::new(rssi));
+    let meter = Arc::new(Meter::new());
     let (number, sighting) = shared.sightings.link_up(at, keyed.peer, Arc::clone(&meter));
     let address = at.0;
     let meta = LinkMeta {

@@ -29,8 +29,8 @@ pub(crate) struct Meter {
 const UNKNOWN: i32 = i32::MIN;
 
 impl Meter {
-    pub(crate) fn new(rssi: Option<i16>) -> Self {
-        let rssi = AtomicI32::new(rssi.map_or(UNKNOWN, i32::from));
+    pub(crate) fn new() -> Self {
+        let rssi = AtomicI32::new(UNKNOWN);
         let [bytes_in, bytes_out, sent, rate] = [const { AtomicU64::new(0) }; 4];
         Self { rssi, bytes_in, bytes_out, sent, rate }
     }
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn quiet_seconds_do_not_lower_the_rate() {
-        let meter = Meter::new(None);
+        let meter = Meter::new();
         assert_eq!(meter.read(), LinkQuality::default());
         meter.second(1_000);
         meter.second(0);

@@ -130,6 +130,9 @@ impl Sightings {
         let number = table.next;
         table.next += 1;
         let found = sighting.as_deref().map(peer);
+        if let Some(sighting) = sighting.as_ref().and_then(|name| table.seen.get(name)) {
+            meter.heard(sighting.rssi);
+        }
         table.live.insert(number, Live { address: at.0, token, sighting, meter });
         drop(table);
         self.links.send_modify(|changes| *changes += 1);
@@ -281,7 +284,7 @@ mod tests {
     }
 
     fn meter() -> Arc<Meter> {
-        Arc::new(Meter::new(None))
+        Arc::new(Meter::new())
     }
 
     #[tokio::test]
@@ -310,11 +313,14 @@ mod tests {
     async fn a_linked_neighbour_is_not_reported_under_any_name() {
         let table = Sightings::new();
         table.heard(private(1), advert(1), -50, OWN);
-        let (link, sighting) = table.link_up(private(1), Token([1; 4]), meter());
+        let meter = meter();
+        let (link, sighting) = table.link_up(private(1), Token([1; 4]), Arc::clone(&meter));
         assert_eq!(sighting.unwrap().token, "01010101");
+        assert_eq!(meter.read().rssi_dbm, Some(-50), "whoever dialled");
         // Token and address rotate together; the link told the new token.
         table.renamed(link, Token([2; 4]));
         assert_eq!(seen(table.heard(private(2), advert(2), -40, OWN)), None);
+        assert_eq!(meter.read().rssi_dbm, Some(-40));
         assert!(table.is_linked("01010101"));
         assert_eq!(seen(table.link_down(link, OWN)), None, "told before, and still the same");
     }
@@ -322,9 +328,12 @@ mod tests {
     #[tokio::test]
     async fn a_link_that_came_before_the_sighting_is_recognised() {
         let table = Sightings::new();
-        let (link, sighting) = table.link_up(at(1), Token([1; 4]), meter());
+        let meter = meter();
+        let (link, sighting) = table.link_up(at(1), Token([1; 4]), Arc::clone(&meter));
         assert!(sighting.is_none());
+        assert_eq!(meter.read().rssi_dbm, None, "nobody heard it yet");
         assert_eq!(seen(table.heard(at(1), advert(1), -50, OWN)), None);
+        assert_eq!(meter.read().rssi_dbm, Some(-50));
         assert_eq!(seen(table.link_down(link, OWN)), Some(("01010101".into(), true)), "it is still there");
     }
 

@@ -22,7 +22,7 @@ pub(super) async fn against() -> (RawLink, Bearer, Keyed) {
     let (mine, mut theirs) = pair(512);
     let shared = shared(1);
     let (link, keyed) = tokio::join!(
-        raw_link(&shared, mine, Role::Listener, at(2), None),
+        raw_link(&shared, mine, Role::Listener, at(2)),
         handshake(&mut theirs, Role::Dialler, Token([9; 4])),
     );
     (link.unwrap(), theirs, keyed.unwrap())
@@ -143,8 +143,8 @@ pub(super) async fn in_the_middle(
     let (shared_a, shared_b) = (shared(1), shared(2));
     let agreed = async {
         tokio::join!(
-            raw_link(&shared_a, victim_a, Role::Dialler, at(2), None),
-            raw_link(&shared_b, victim_b, Role::Listener, at(1), None),
+            raw_link(&shared_a, victim_a, Role::Dialler, at(2)),
+            raw_link(&shared_b, victim_b, Role::Listener, at(1)),
             handshake(&mut left, Role::Listener, Token([8; 4])),
             handshake(&mut right, Role::Dialler, Token([9; 4])),
         )
@@ -215,7 +215,7 @@ async fn a_cut_after_any_piece_is_noticed_by_both() {
         let (shared_a, shared_b) = (shared(1), shared(2));
         let (node_a, node_b) = (node(1), node(2));
         let send = async {
-            let raw = raw_link(&shared_a, a, Role::Dialler, at(2), None).await.ok()?;
+            let raw = raw_link(&shared_a, a, Role::Dialler, at(2)).await.ok()?;
             let link = authenticate(raw, &node_a, pigeon_link::contract::hello(true)).await.ok()?;
             for number in 0..FRAMES {
                 let data = vec![number; 300].into();
@@ -228,7 +228,7 @@ async fn a_cut_after_any_piece_is_noticed_by_both() {
             Some(())
         };
         let receive = async {
-            let Ok(raw) = raw_link(&shared_b, b, Role::Listener, at(1), None).await else { return 0 };
+            let Ok(raw) = raw_link(&shared_b, b, Role::Listener, at(1)).await else { return 0 };
             let hello = pigeon_link::contract::hello(true);
             let Ok(mut link) = authenticate(raw, &node_b, hello).await else { return 0 };
             let mut arrived = 0;

@@ -48,8 +48,8 @@ pub(crate) fn patient(number: u8, idle: Duration) -> Arc<Shared> {
 pub(crate) async fn linked(dialler: Bearer, listener: Bearer) -> (RawLink, RawLink) {
     let (a, b) = (shared(1), shared(2));
     let (dialler, listener) = tokio::join!(
-        raw_link(&a, dialler, Role::Dialler, at(2), None),
-        raw_link(&b, listener, Role::Listener, at(1), None),
+        raw_link(&a, dialler, Role::Dialler, at(2)),
+        raw_link(&b, listener, Role::Listener, at(1)),
     );
     (dialler.unwrap(), listener.unwrap())
 }

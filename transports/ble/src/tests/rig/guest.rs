@@ -79,8 +79,8 @@ impl Radio {
         accepted: impl Future<Output = Bearer>,
     ) -> Option<Pair> {
         let (a, b) = (patient(1, IDLE), patient(2, IDLE));
-        let dialler = async { raw_link(&a, dialled.await, Role::Dialler, self.listener, None).await };
-        let listener = async { raw_link(&b, accepted.await, Role::Listener, self.dialler, None).await };
+        let dialler = async { raw_link(&a, dialled.await, Role::Dialler, self.listener).await };
+        let listener = async { raw_link(&b, accepted.await, Role::Listener, self.dialler).await };
         let both = async { tokio::try_join!(dialler, listener) };
         // A server that is still busy with its former client hears no other: its dialler gives up.
         let (dialler, listener) = step("a link or its failure", both).await.ok()?;
