@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pigeon_harness::files::temp_dir;
 use pigeon_harness::{Bridge, BridgeSpec, Event, Kind, Node, Place};
 use support::portal::{Portal, Way};
-use support::scene::{JERRY, Scene, node_spec, registered, server, texts};
+use support::scene::{ELAINE, JERRY, Scene, node_spec, registered, server, texts};
 use support::{PATIENCE, messages, send, until};
 
 /// A node tries again at a certificate that it cannot accept after a minute, give or take half.
@@ -118,6 +118,28 @@ fn a_server_that_reads_slowly_gets_each_bundle_once(kind: Kind) {
     pigeon_harness::wait::poll_until(PATIENCE, same).expect("what was uploaded was not delivered each time");
 }
 
+/// A counter of the bridge.
+fn counted(scene: &Scene, name: &str) -> u64 {
+    let (_, page) = scene.bridge.ask(&["metrics"]).unwrap();
+    let line = page.lines().find_map(|line| line.strip_prefix(&format!("pigeon_bridge_{name} ")));
+    line.unwrap_or_else(|| panic!("{name} is not in\n{page}")).parse().unwrap()
+}
+
+fn what_has_waited_for_the_server_goes_up_together(kind: Kind) {
+    let scene = Scene::new(kind);
+    scene.exchange_cards();
+    scene.elaine.say(&["account", "logout", ELAINE]).unwrap();
+    let written = write(&scene, 0..12);
+    let before = ["uploads_total", "upload_messages_total"].map(|name| counted(&scene, name));
+    scene.elaine.say(&["account", "login", ELAINE]).unwrap();
+    all_arrived(&scene, &written);
+    let after = ["uploads_total", "upload_messages_total"].map(|name| counted(&scene, name));
+    let [uploads, messages] = [after[0] - before[0], after[1] - before[1]];
+    // Jerry's receipts may come one by one; of Elaine's twelve four go in each message.
+    assert!(uploads >= 24, "{uploads} uploads");
+    assert!(messages + 9 <= uploads, "{uploads} uploads in {messages} messages");
+}
+
 /// A server that has lost an account's mail, and the account with it.
 fn what_the_server_has_lost_is_fetched_from_the_bridge(kind: Kind) {
     let scene = Scene::new(kind);
@@ -169,6 +191,7 @@ pigeon_harness::on_both_servers! {
     a_server_that_restarts_in_the_middle_loses_nothing_and_doubles_nothing,
     cut_connections_are_resumed_and_nothing_is_lost_or_doubled,
     what_a_full_offline_store_refuses_is_found_in_the_archive,
+    what_has_waited_for_the_server_goes_up_together,
     what_the_server_has_lost_is_fetched_from_the_bridge,
     a_server_that_reads_slowly_gets_each_bundle_once,
     a_captive_portal_is_explained_and_passes,

@@ -15,6 +15,8 @@ pub struct Metrics {
     pub privileged: AtomicBool,
     /// Uploads that came in.
     pub uploads: AtomicU64,
+    /// The messages that they came in: one has up to [`pigeon_xmpp::UPLOAD_BUNDLES_MAX`] of them.
+    pub upload_messages: AtomicU64,
     /// Their bytes.
     pub upload_bytes: AtomicU64,
     /// Messages handed to the server, repeated ones too.
@@ -69,6 +71,8 @@ impl Metrics {
             flag(&self.privileged),
         );
         page.one("uploads_total", "counter", "Uploads that came in.", get(&self.uploads));
+        let messages = get(&self.upload_messages);
+        page.one("upload_messages_total", "counter", "Messages that uploads came in.", messages);
         page.one("upload_bytes_total", "counter", "Bytes of uploads.", get(&self.upload_bytes));
         page.one("deliveries_total", "counter", "Messages handed to the server.", get(&self.deliveries));
         page.head("verdicts_total", "counter", "Verdicts said, by kind.");

@@ -83,6 +83,7 @@ impl Reader {
                 tracing::warn!(%reason, "offline");
             }
             ComponentEvent::Upload { from, bundles, .. } => {
+                count(&self.desk.metrics.upload_messages);
                 for bytes in bundles {
                     self.upload(&from, bytes);
                 }

@@ -2,121 +2,56 @@
 //!
 //! A bundle counts as uplinked only on the bridge's signed verdict. What has no verdict is sent again: after a while,
 //! and after every reconnect, because the core re-queues it.
+//!
+//! `hub` picks the account, this file is one account's session; what goes up is in `uploads`, the bridge's word on it in
+//! `verdicts`, what comes down in `downlink`. `bridge` asks the bridge; `archive` and `pickup` keep what is asked for.
 
 mod archive;
 mod bridge;
+mod downlink;
 mod hub;
 mod pickup;
+mod states;
 mod uploads;
+mod verdicts;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pigeon_bundle::{Acceptances, Bundle, BundleId, Card, NodeSecret, Reveal, Verdict, VerdictCode};
+use pigeon_bundle::{Bundle, BundleId, Card, NodeSecret, Reveal};
 use pigeon_core::{Catalog, Event as CoreEvent};
 use pigeon_proto::PickupToken;
 use pigeon_proto::api::{Event, Uplink as UplinkStatus};
-use pigeon_store::{Store, StoreError};
+use pigeon_store::Store;
 use pigeon_xmpp::{
-    ArchivePage, ClientConfig, ClientEvent, ClientHandle, Closed, IqError, OfflineReason, PickedUp,
-    REVEALS_MAX, Secret, Subscription, spawn_client,
+    ClientConfig, ClientEvent, ClientHandle, Closed, IqError, OfflineReason, PickedUp, REVEALS_MAX, Secret,
+    Subscription, spawn_client,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::accounts::Entry;
 use crate::config::Account;
 use crate::events::{EventLog, event};
 use crate::input::{Input, UplinkCommand};
-use crate::mailbox::{Arrival, Mailbox};
+use crate::mailbox::Mailbox;
 use archive::Archive;
 use bridge::{Answer, Introducer};
+use downlink::{Away, note_place};
 pub use hub::Hub;
 use hub::{Report, Told};
 use pickup::{TokenKey, Tokens};
+pub use states::UplinkStates;
 use uploads::{Parcel, Uploads, parcels};
 
-/// A failing store is asked again after this.
-const KEEP_RETRY: Duration = Duration::from_secs(5);
 /// A question that the bridge did not answer is asked again after this, then after twice as long, and so on.
 const QUESTION_WAIT: Duration = Duration::from_secs(5);
 const QUESTION_WAIT_MAX: Duration = Duration::from_secs(300);
-/// How long after the archive has been read the bridge is asked for what was not in it: by then it has heard of what was.
-const OWN_WAIT: Duration = Duration::from_secs(10);
-/// Requests for presence that are remembered.
-const REQUESTS_MAX: usize = 256;
 /// The registration is renewed this often while the session lasts; the bridge keeps it for months.
 const RENEWAL: Duration = Duration::from_secs(24 * 3_600);
-
-/// The uplinks' states for `pigeon status`. Cloning gives another handle.
-#[derive(Debug, Clone, Default)]
-pub struct UplinkStates {
-    states: Arc<Mutex<Vec<UplinkStatus>>>,
-    /// Who asks to see an account's presence. The server tells again what has no answer.
-    requests: Arc<Mutex<BTreeSet<String>>>,
-}
-
-impl UplinkStates {
-    /// Copies for the API, in the accounts' order.
-    pub fn all(&self) -> Vec<UplinkStatus> {
-        self.lock().clone()
-    }
-
-    /// There are these accounts now.
-    fn keep(&self, entries: &[Entry]) {
-        let mut states = self.lock();
-        let state_of = |entry: &Entry| {
-            let held = states.iter().find(|state| state.jid == entry.account.jid).cloned();
-            let state = if entry.is_on { "connecting" } else { "logged out" };
-            held.unwrap_or_else(|| UplinkStatus {
-                jid: entry.account.jid.clone(),
-                state: state.to_owned(),
-                ..UplinkStatus::default()
-            })
-        };
-        let next = entries.iter().map(state_of).collect();
-        *states = next;
-    }
-
-    fn get(&self, jid: &str) -> UplinkStatus {
-        self.lock().iter().find(|state| state.jid == jid).cloned().unwrap_or_default()
-    }
-
-    fn set(&self, jid: &str, change: impl FnOnce(&mut UplinkStatus)) {
-        if let Some(state) = self.lock().iter_mut().find(|state| state.jid == jid) {
-            change(state);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<UplinkStatus>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Who asks to see an account's presence and has no answer.
-    pub fn requests(&self) -> Vec<String> {
-        self.asking().iter().cloned().collect()
-    }
-
-    fn request(&self, from: &str) {
-        let mut asking = self.asking();
-        if asking.len() < REQUESTS_MAX {
-            asking.insert(from.to_owned());
-        }
-    }
-
-    /// It has been answered, or taken back.
-    pub fn no_request(&self, from: &str) {
-        self.asking().remove(from);
-    }
-
-    fn asking(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// What the driver works with.
 pub struct Uplink {
@@ -163,17 +98,6 @@ impl Question {
     fn is_due(&self) -> bool {
         self.at.is_some_and(|at| at <= Instant::now())
     }
-}
-
-/// How far catching up has come since the session began.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Away {
-    /// The archive is not read to its end.
-    Unread,
-    /// It is; the bridge has not been asked for what was not in it.
-    Unasked,
-    /// All is done.
-    Over,
 }
 
 /// What is known of the bridge in this session.
@@ -386,38 +310,6 @@ impl Driver {
         }
     }
 
-    /// A page of the archive: each message by the same door as a live one, then the next page.
-    async fn page(&mut self, page: Result<ArchivePage, IqError>) {
-        let ArchivePage { messages, last, complete } = match page {
-            Ok(page) => page,
-            Err(IqError::Refused { condition, .. }) => {
-                if condition == "item-not-found" && self.archive.lost() {
-                    self.catching_up.ask_now();
-                } else {
-                    tracing::debug!(condition, "the account has no archive to catch up from");
-                    self.caught_up();
-                }
-                return;
-            }
-            Err(IqError::Offline | IqError::Ended) => return,
-            Err(error) => {
-                tracing::info!(%error, "the archive is asked again later");
-                return self.catching_up.ask_later();
-            }
-        };
-        for message in messages {
-            // What the bridge handed out for a neighbour is not ours.
-            if !self.is_our_bridge(&message.from) && !self.downlink(message.bytes).await {
-                return;
-            }
-        }
-        match self.archive.taken(last, complete).await {
-            Ok(true) => self.catching_up.ask_now(),
-            Ok(false) => self.caught_up(),
-            Err(error) => note_place(Err(error)),
-        }
-    }
-
     /// Whoever asks to see the account's presence waits for the user; whoever allows it has a card to show.
     fn subscription(&mut self, from: String, kind: Subscription) {
         match kind {
@@ -493,67 +385,6 @@ impl Driver {
         }
         if let Err(error) = self.tokens.remove(token).await {
             tracing::error!(%error, "a token that was handed in cannot be removed");
-        }
-    }
-
-    /// All that the account's server has of what came in the meantime is here. The bridge keeps what it has delivered until
-    /// it knows that it has arrived: when it has had time to hear of the rest, what it still has is what the server has
-    /// lost.
-    fn caught_up(&mut self) {
-        self.away = Away::Unasked;
-        self.own_waiting = None;
-        self.fetching_own = Question { wait: QUESTION_WAIT, at: Some(Instant::now() + OWN_WAIT) };
-    }
-
-    fn fetch_own(&mut self) {
-        let request = match self.bridge {
-            Bridge::Unknown => None,
-            // None without a clock.
-            Bridge::Ready => self.uplink.mailbox.own_request(&self.uplink.account),
-        };
-        match request {
-            Some(request) => {
-                self.asked.spawn(self.introducer.clone().pick_up_own(request));
-            }
-            None => self.fetching_own.ask_later(),
-        }
-    }
-
-    fn picked_up_own(&mut self, result: Result<PickedUp, IqError>) {
-        self.away = Away::Over;
-        match result {
-            Ok(PickedUp { bundles: 0, left: 0, .. }) => {}
-            Ok(PickedUp { bundles, left, .. }) => {
-                tracing::info!(
-                    bundles,
-                    left,
-                    "fetched from the bridge what the account's server did not have"
-                );
-                // What this node cannot open waits on, and would be fetched again and again.
-                let waited = self.own_waiting.replace(bundles + left);
-                if left > 0 && waited.is_none_or(|waited| bundles + left < waited) {
-                    self.away = Away::Unasked;
-                    self.fetching_own.ask_later();
-                }
-            }
-            // A slow link is busy with it: no second one behind.
-            Err(IqError::Timeout) => tracing::debug!("the bridge has not handed out all in time"),
-            Err(IqError::Refused { condition, .. }) if is_final(&condition) => {
-                tracing::debug!(condition, "the bridge hands out nothing");
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the bridge is asked again later for what the server may have lost");
-                self.away = Away::Unasked;
-                self.fetching_own.ask_later();
-            }
-        }
-    }
-
-    /// A neighbour's mail, or anything that the bridge pretends to be such: the core checks it like a neighbour's.
-    async fn fetched(&self, bytes: Vec<u8>) {
-        match Bundle::parse(bytes.into()) {
-            Ok(bundle) => self.core(CoreEvent::Fetched { bundle }).await,
-            Err(error) => tracing::warn!(%error, "the bridge handed out something that is no bundle"),
         }
     }
 
@@ -745,94 +576,6 @@ impl Driver {
         }
     }
 
-    /// Opens a bundle that came down; true when all that was in it is kept, or it is worth nothing. A failing store is
-    /// asked again until it works or the daemon stops: the server keeps the message for as long as this takes.
-    async fn downlink(&self, bytes: Vec<u8>) -> bool {
-        let bundle = match Bundle::parse(bytes.into()) {
-            Ok(bundle) => bundle,
-            Err(error) => {
-                tracing::warn!(%error, "a damaged bundle came over the account and is dropped");
-                return true;
-            }
-        };
-        while let Err(error) = self.uplink.mailbox.receive(&bundle, Arrival::Xmpp).await {
-            tracing::error!(%error, "a message from the account cannot be kept yet; trying again");
-            tokio::select! {
-                () = self.cancel.cancelled() => return false,
-                () = tokio::time::sleep(KEEP_RETRY) => {}
-            }
-        }
-        true
-    }
-
-    /// A verdict counts only with the signature of the bridge that the bundle itself names.
-    async fn verdict(&mut self, bytes: &[u8], reveal: Option<[u8; 32]>) {
-        let Some(named) = Verdict::bundle_of(bytes) else { return };
-        let Some((bundle, bridge_key)) = self.uploaded(&named) else { return };
-        let Some(verdict) = on_this(&bundle, Verdict::parse_verified(bytes, &bridge_key).ok()) else {
-            return;
-        };
-        if verdict.code.is_accepted() {
-            self.accepted(vec![named]).await;
-        } else {
-            self.refused(named, verdict.code).await;
-        }
-        if let Some(reveal) = reveal.map(Reveal).filter(|r| r.commitment() == bundle.commitment()) {
-            self.core(CoreEvent::Revealed { reveals: vec![reveal] }).await;
-        }
-    }
-
-    /// [`Self::verdict`] on several bundles. Those of another bridge among them are none of this one's business.
-    async fn acceptances(&mut self, bytes: &[u8]) {
-        // By the bridges that the bundles name; all but one at most come to nothing.
-        let mut checked: BTreeMap<[u8; 32], Option<Acceptances>> = BTreeMap::new();
-        let mut accepted = Vec::new();
-        for (at, named) in Acceptances::bundles_of(bytes).unwrap_or_default().iter().enumerate() {
-            let Some((bundle, bridge_key)) = self.uploaded(named) else { continue };
-            let check = || Acceptances::parse_verified(bytes, &bridge_key).ok();
-            let acceptances = checked.entry(bridge_key).or_insert_with(check);
-            let verdict = acceptances.as_ref().and_then(|all| all.verdicts().nth(at));
-            accepted.extend(on_this(&bundle, verdict).map(|_verdict| *named));
-        }
-        if !accepted.is_empty() {
-            self.accepted(accepted).await;
-        }
-    }
-
-    /// A bundle that may have gone up, and the key of its bridge; `None` if it was purged meanwhile, or never ours.
-    fn uploaded(&self, id: &BundleId) -> Option<(Bundle, [u8; 32])> {
-        let bundle = self.uplink.store.bundle(id).ok().flatten()?;
-        let bridge_key = bundle.uplink()?.bridge_key;
-        Some((bundle, bridge_key))
-    }
-
-    async fn accepted(&mut self, bundles: Vec<BundleId>) {
-        for bundle in &bundles {
-            self.uploads.end(bundle);
-            // An earlier refusal that could pass has passed.
-            if let Err(error) = self.uplink.mailbox.unrefused(bundle).await {
-                tracing::error!(%error, "an acceptance cannot be kept");
-            }
-        }
-        self.core(CoreEvent::Verdict { bundles, accepted: true }).await;
-    }
-
-    async fn refused(&mut self, bundle: BundleId, code: VerdictCode) {
-        match self.uplink.mailbox.refused(&bundle, &code.to_string()).await {
-            Ok(true) => tracing::warn!(%bundle, reason = %code, "the bridge refused an own message"),
-            Ok(false) => tracing::info!(%bundle, reason = %code, "the bridge refused a carried bundle"),
-            Err(error) => tracing::error!(%error, "a refusal cannot be kept"),
-        }
-        if code.is_passing() {
-            // It goes up again when its wait is over.
-            self.uploads.refused_for_now(bundle, Instant::now());
-            self.core(CoreEvent::UploadDeferred { bundle }).await;
-        } else {
-            self.uploads.end(&bundle);
-            self.core(CoreEvent::Verdict { bundles: vec![bundle], accepted: false }).await;
-        }
-    }
-
     fn report(&self, what: Told) {
         // The hub ends only when the daemon stops.
         let _ = self.uplink.reports.send(Report { jid: self.uplink.account.jid.clone(), what });
@@ -844,24 +587,9 @@ impl Driver {
     }
 }
 
-/// The verdict, if its bridge has signed one on this bundle.
-fn on_this(bundle: &Bundle, verdict: Option<Verdict>) -> Option<Verdict> {
-    let verdict = verdict.filter(|verdict| verdict.message == bundle.message_digest());
-    if verdict.is_none() {
-        tracing::warn!(bundle = %bundle.id(), "a verdict without the bridge's signature is ignored");
-    }
-    verdict
-}
-
 /// Whether the bridge will never answer this otherwise.
 fn is_final(condition: &str) -> bool {
     matches!(condition, "forbidden" | "bad-request" | "not-acceptable" | "policy-violation")
-}
-
-fn note_place(kept: Result<(), StoreError>) {
-    if let Err(error) = kept {
-        tracing::error!(%error, "the place in the archive cannot be kept; it is read again from the last one");
-    }
 }
 
 async fn sleep_until(at: Option<Instant>) {
