@@ -237,6 +237,7 @@ impl Core {
                 Ok(())
             }
             Event::UplinkUp => self.uplink_up(cx),
+            Event::BridgeAdded => self.bridge_added(cx),
             Event::UplinkDown => {
                 self.uplink.down();
                 self.energy.look_again(cx.now.mono_ms);

@@ -188,6 +188,8 @@ pub enum Event {
     UplinkUp,
     /// It cannot any more; uploads without verdict start again with the next `UplinkUp`.
     UplinkDown,
+    /// There is a bridge now that there was not before: what was refused may be for that one.
+    BridgeAdded,
     /// It does not go up now, and others may in its place. Its bridge is away while another is there, and it goes up when
     /// the ways up have changed; or whoever says this tries again by himself.
     UploadDeferred {

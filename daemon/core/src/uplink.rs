@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use pigeon_bundle::BundleId;
 
-use crate::action::Action;
+use crate::action::{Action, StoreOp};
+use crate::commits::Then;
 use crate::context::Context;
 use crate::core::Core;
 use crate::entry::{Entry, Opened, Pool};
@@ -103,6 +104,30 @@ impl Core {
         Ok(())
     }
 
+    /// Lets go up again what was refused: nobody else tells apart what no bridge of ours was for. One that did refuse says so
+    /// again.
+    pub(crate) fn bridge_added(&mut self, cx: &mut Context<'_>) -> Flow {
+        let mut after = None;
+        loop {
+            let page = cx.catalog.page(after, SCAN_PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            let current =
+                page.into_iter().filter_map(|(id, read)| Some((id, self.commits.current(&id, read)?)));
+            let refused = current.filter(|(_, entry)| entry.refused_by_bridge);
+            let cleared =
+                |(id, entry)| StoreOp::Update { id, entry: Entry { refused_by_bridge: false, ..entry } };
+            let ops: Vec<StoreOp> = refused.map(cleared).collect();
+            if !ops.is_empty() {
+                self.commits.submit(cx.out, ops, Then::Nothing);
+            }
+        }
+        if self.uplink.up {
+            self.uplink.scan = Scan::Own(None);
+        }
+        Ok(())
+    }
+
     /// A bundle that may go up has become durable.
     pub(crate) fn uplink_news(&mut self, cx: &mut Context<'_>, bundle: BundleId) -> Flow {
         if self.uplink.up
@@ -166,7 +191,8 @@ impl Core {
         };
         let page = cx.catalog.page(after, SCAN_PAGE)?;
         let last = page.last().map(|(id, _)| *id);
-        for (id, entry) in page {
+        for (id, read) in page {
+            let Some(entry) = self.commits.current(&id, read) else { continue };
             if (entry.pool == Pool::Own) == own && self.may_go_up(cx, &id, &entry)?.is_some() {
                 self.uplink.queue(id, false);
             }

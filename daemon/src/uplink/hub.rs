@@ -65,6 +65,8 @@ struct Line {
 struct Running {
     hub: Hub,
     lines: BTreeMap<String, Line>,
+    /// The bridges of all accounts, logged in or not.
+    bridges: BTreeSet<String>,
     reports: mpsc::UnboundedSender<Report>,
     /// Which bridges have still to take a reveal.
     awaited: BTreeMap<[u8; 32], BTreeSet<String>>,
@@ -76,7 +78,9 @@ impl Hub {
         let (reports, mut told) = mpsc::unbounded_channel();
         let cancel = self.cancel.clone();
         let mut changes = self.accounts.changes();
-        let mut running = Running { hub: self, lines: BTreeMap::new(), reports, awaited: BTreeMap::new() };
+        let bridges = self.accounts.all().into_iter().map(|entry| entry.account.bridge).collect();
+        let (lines, awaited) = (BTreeMap::new(), BTreeMap::new());
+        let mut running = Running { hub: self, lines, bridges, reports, awaited };
         running.follow_accounts().await;
         loop {
             tokio::select! {
@@ -107,6 +111,12 @@ impl Running {
             self.stop(&jid).await;
         }
         self.hub.states.keep(&wanted);
+        let bridges: BTreeSet<String> = wanted.iter().map(|entry| entry.account.bridge.clone()).collect();
+        let is_more = !bridges.is_subset(&self.bridges);
+        self.bridges = bridges;
+        if is_more {
+            self.core(CoreEvent::BridgeAdded).await;
+        }
         for entry in wanted.into_iter().filter(|entry| entry.is_on) {
             if !self.lines.contains_key(&entry.account.jid) {
                 self.start(entry);
@@ -234,17 +244,17 @@ impl Running {
             }
         }
         for (domain, bundles) in by_bridge {
-            let lines =
-                || self.lines.values().filter(|line| domain.as_deref() == Some(&*line.entry.account.bridge));
-            if let Some(line) = lines().find(|line| line.ready) {
+            let is_its = |line: &&Line| domain.as_deref() == Some(&*line.entry.account.bridge);
+            if let Some(line) = self.lines.values().filter(is_its).find(|line| line.ready) {
                 let _ = line.commands.send(UplinkCommand::Upload(bundles));
-            } else if lines().next().is_some() {
-                // Their bridge is away at the moment: they are found again when that comes back.
+            } else if domain.is_some_and(|domain| self.bridges.contains(&domain)) {
+                // Their bridge is away at the moment, or its account logged out: they are found again when that comes back.
                 for bundle in bundles {
                     self.core(CoreEvent::UploadDeferred { bundle }).await;
                 }
             } else {
-                // None of our bridges could do anything but refuse them; another carrier may be luckier.
+                // None of our bridges could do anything but refuse them; another carrier may be luckier, or this node with
+                // another account.
                 self.core(CoreEvent::Verdict { bundles, accepted: false }).await;
             }
         }

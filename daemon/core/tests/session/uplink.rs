@@ -84,6 +84,26 @@ fn everything_with_an_uplink_goes_up_once_and_own_first() {
     assert!(world.nodes[1].entry(&other).unwrap().refused_by_bridge);
 }
 
+/// Nobody of ours could take it, then the user adds the account that can.
+#[test]
+fn what_was_refused_goes_up_again_when_a_bridge_is_added() {
+    let mut world = World::new(2);
+    let (first, second) = (world.submit(1, 0, 0), world.submit(1, 1, 0));
+    world.event(1, Event::UplinkUp);
+    world.event(1, Event::Verdict { bundles: vec![first], accepted: true });
+    world.event(1, Event::Verdict { bundles: vec![second], accepted: false });
+    world.uploads.clear();
+    world.event(1, Event::BridgeAdded);
+    assert_eq!(world.uploads, [(1, second)], "at once, where another way is up already");
+    world.event(1, Event::Verdict { bundles: vec![second], accepted: false });
+    world.event(1, Event::UplinkDown);
+    world.event(1, Event::BridgeAdded);
+    assert!(!world.nodes[1].entry(&second).unwrap().refused_by_bridge);
+    assert_eq!(world.uploads.split_off(1), [], "nothing is up");
+    world.event(1, Event::UplinkUp);
+    assert_eq!(world.uploads.split_off(1), [(1, second)]);
+}
+
 #[test]
 fn what_is_at_the_bridge_is_delivered_directly_but_not_sprayed() {
     let mut world = World::new(3);
