@@ -41,6 +41,42 @@ impl Way {
     }
 }
 
+/// What the bridge is compared with.
+#[derive(Debug, Clone, Copy)]
+enum Echoing {
+    /// Ordinary messages, archived for both sides as a delivery is.
+    Archived,
+    /// The same, archived on the way back only.
+    ArchivedOnce,
+    /// The bundle alone, which nobody archives.
+    Unarchived,
+    /// The bridge's stanzas.
+    AsTheBridge,
+}
+
+/// In the order of the figures.
+const ECHOES: [Echoing; 4] =
+    [Echoing::Archived, Echoing::ArchivedOnce, Echoing::Unarchived, Echoing::AsTheBridge];
+
+impl Echoing {
+    fn answer(self) -> Answer {
+        match self {
+            Self::Archived | Self::ArchivedOnce => Answer::Chat,
+            Self::Unarchived => Answer::Echo,
+            Self::AsTheBridge => Answer::AsTheBridge,
+        }
+    }
+
+    fn way(self, echo: &Echo) -> Way {
+        let chat = |to: String| Way::Chat { from: format!("kramer@{HOST}"), to };
+        match self {
+            Self::Archived => chat(echo.user()),
+            Self::ArchivedOnce => chat(echo.name.clone()),
+            Self::Unarchived | Self::AsTheBridge => Way::Upload(echo.name.clone()),
+        }
+    }
+}
+
 /// A carrier's session, taken apart so that it sends and hears at once.
 struct Carrier {
     handle: ClientHandle,
@@ -110,7 +146,7 @@ pub(crate) async fn measure(kind: Kind, burst: usize, rounds: usize) {
     };
     let same: Arc<Vec<Bytes>> = Arc::new(write(burst / PARTS));
     let cryptography = Cryptography::new();
-    let mut found: [Vec<Round>; 4] = Default::default();
+    let mut found: [Vec<Round>; 5] = Default::default();
     let mut routes = Vec::new();
     for _ in 0..rounds {
         let bundles = write(burst);
@@ -122,13 +158,9 @@ pub(crate) async fn measure(kind: Kind, burst: usize, rounds: usize) {
                 routes.push(cryptography.ms());
                 continue;
             }
-            for (place, answer) in [(1, Answer::Chat), (2, Answer::Echo), (3, Answer::AsTheBridge)] {
-                let echo = Echo::start(&world.server, answer).await;
-                let way = match answer {
-                    Answer::Chat => Way::Chat { from: format!("kramer@{HOST}"), to: echo.name.clone() },
-                    Answer::Echo | Answer::AsTheBridge => Way::Upload(echo.name.clone()),
-                };
-                found[place].push(timed(&world, &mut carrier, &way, same.to_vec()).await);
+            for (place, echoing) in ECHOES.into_iter().enumerate() {
+                let echo = Echo::start(&world.server, echoing.answer()).await;
+                found[1 + place].push(timed(&world, &mut carrier, &echoing.way(&echo), same.to_vec()).await);
             }
         }
     }
@@ -146,15 +178,20 @@ async fn timed(world: &World, carrier: &mut Carrier, way: &Way, bundles: Vec<Byt
     Round { per_s: count / seconds, server_ms, bridge_ms }
 }
 
-fn print(kind: Kind, burst: usize, found: &[Vec<Round>; 4], route_ms: f64) {
+fn print(kind: Kind, burst: usize, found: &[Vec<Round>; 5], route_ms: f64) {
     let server = kind.name();
     let of = |rounds: &[Round], what: fn(&Round) -> f64| median(&rounds.iter().map(what).collect::<Vec<_>>());
     let rates = found.each_ref().map(|rounds| of(rounds, |round| round.per_s));
     let costs = found.each_ref().map(|rounds| of(rounds, |round| round.server_ms));
-    let [bridge, chat, bare, same] = rates;
+    let [bridge, chat, once, bare, same] = rates;
     println!("bench: xmpp.{server}_burst_per_s {bridge:.0} (bundles through the bridge, {burst} at once)");
     println!(
-        "bench: xmpp.{server}_echo_per_s {chat:.0} (messages with the same bundle through a component that echoes)"
+        "bench: xmpp.{server}_echo_per_s {chat:.0} (messages with the same bundle through a component that echoes, archived for \
+         author and recipient as a delivery is)"
+    );
+    println!(
+        "bench: xmpp.{server}_echo_archived_once_per_s {once:.0} (the same to the component's bare name, which the server does \
+         not archive for its author)"
     );
     println!(
         "bench: xmpp.{server}_unarchived_echo_per_s {bare:.0} (the same, and the server archives nothing)"
@@ -164,15 +201,16 @@ fn print(kind: Kind, burst: usize, found: &[Vec<Round>; 4], route_ms: f64) {
     );
     for (name, against, what) in [
         ("burst_vs_echo", chat, "bridge against echo"),
+        ("burst_vs_echo_archived_once", once, "bridge against echo that is archived once"),
         ("burst_vs_unarchived_echo", bare, "bridge against echo of what is not archived"),
         ("burst_vs_same", same, "bridge against that component"),
     ] {
         println!("bench: xmpp.{server}_{name} {:.2} ({what}, messages a second)", bridge / against);
     }
-    let [bridge, chat, bare, same] = costs;
+    let [bridge, chat, once, bare, same] = costs;
     println!(
         "bench: xmpp.{server}_server_cpu_ms {bridge:.3} (the server's for each bundle of a burst; {chat:.3} for an echo, \
-         {bare:.3} for one that is not archived, {same:.3} for the same stanzas)"
+         {once:.3} for one that is archived once, {bare:.3} for one that is not archived, {same:.3} for the same stanzas)"
     );
     let own = of(&found[0], |round| round.bridge_ms);
     let each: Vec<String> = found[0].iter().map(|round| format!("{:.3}", round.bridge_ms)).collect();

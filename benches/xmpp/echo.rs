@@ -10,7 +10,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// How the component answers an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// An ordinary message with the same bundle back to who sent it: the server archives it, as it does the delivery.
+    /// An ordinary message with the same bundle back to who sent it: the server archives it for its recipient, and what it
+    /// answers for its author where that was sent to a user ([`Echo::user`]), so that one there and back makes what a delivery makes.
     Chat,
     /// The same, and nothing is archived.
     Echo,
@@ -29,6 +30,11 @@ pub(crate) struct Echo {
 const VERDICT: [u8; 144] = [7; 144];
 
 impl Echo {
+    /// Somebody at the component. Servers archive what is sent to users; Prosody nothing that is sent to a component itself.
+    pub(crate) fn user(&self) -> String {
+        format!("echo@{}", self.name)
+    }
+
     /// Logs in as the second component of `server`.
     pub(crate) async fn start(server: &Server, answer: Answer) -> Self {
         let name = server.spec().shard_names().remove(0);
