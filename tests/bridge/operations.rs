@@ -97,4 +97,8 @@ pub async fn status_metrics_and_forget_work_while_it_runs(kind: Kind) {
     assert!(ask(&["forget", &elaine.jid()]).0);
     assert!(!ask(&["forget", &elaine.jid()]).0);
     her.register(&Person::new("elaine").card()).await.unwrap();
+    // It has started itself again with one arena, as the same process.
+    let environment =
+        std::fs::read(format!("/proc/{}/environ", world.bridge.daemon().pid().unwrap())).unwrap();
+    assert!(environment.split(|byte| *byte == 0).any(|line| line == b"MALLOC_ARENA_MAX=1"));
 }

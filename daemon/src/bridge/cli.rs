@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::allocator::use_one_arena;
 use super::config::Config;
 use super::control;
 use super::run::{BridgeError, run};
@@ -82,6 +83,7 @@ fn ask(args: &Args, method: &str, what: &str) -> Result<(), BridgeError> {
 fn start(args: &Args) -> Result<(), BridgeError> {
     let config = Config::load(&args.config)?;
     log(&config.log.filter);
+    use_one_arena();
     if let Some(warning) = secret_warning(&config) {
         tracing::warn!("{warning}");
     }

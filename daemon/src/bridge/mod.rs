@@ -11,6 +11,7 @@
 //! the same ids. [`flights`] holds what is between 2 and 3.
 
 pub mod accounts;
+mod allocator;
 pub mod answers;
 pub mod cli;
 pub mod config;
