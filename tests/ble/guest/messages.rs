@@ -17,11 +17,12 @@ fn two_nodes_without_any_network_exchange_a_message_and_its_receipt() {
     until(&elaine, "the receipt", || messages(&elaine, "outbox").iter().all(|m| m["receipts"] == 1));
     assert_inbox(&jerry, &[message]);
     assert_receipts(&elaine, 1);
-    // A link may be there before its peer's first advertisement was heard.
+    // A link may be there before its peer's first advertisement was heard; what it carries is counted once a second.
     let mut neighbours = serde_json::Value::Null;
-    until(&elaine, "the signal's strength", || {
+    until(&elaine, "the link's figures", || {
         neighbours = elaine.json(&["neighbours"]).unwrap();
-        neighbours["neighbours"][0]["rssi_dbm"] != 0
+        let link = &neighbours["neighbours"][0];
+        link["rssi_dbm"] != 0 && link["bytes_per_s"] != 0
     });
     let jerry = &neighbours["neighbours"][0];
     assert_eq!(jerry["transport"], "ble", "{neighbours}");
