@@ -28,6 +28,14 @@ pub(crate) enum Then {
     Gained { node: NodeKey, bundle: BundleId, copies: u8 },
 }
 
+/// See [`Commits::page`].
+pub(crate) struct Page {
+    /// Entries of bundles that are held, fewer than were read where some arrive or go.
+    pub(crate) entries: Vec<(BundleId, Entry)>,
+    /// After what to read on; `None` at the end.
+    pub(crate) last: Option<BundleId>,
+}
+
 #[derive(Debug)]
 enum View {
     Held(Entry),
@@ -130,6 +138,19 @@ impl Commits {
             Some(View::Arriving | View::Gone) => None,
             None => Some(read),
         }
+    }
+
+    /// A page of the catalog, as [`Catalog::page`] reads it, with pending changes.
+    pub(crate) fn page(
+        &self,
+        catalog: &dyn Catalog,
+        after: Option<BundleId>,
+        limit: usize,
+    ) -> CatalogResult<Page> {
+        let read = catalog.page(after, limit)?;
+        let last = read.last().map(|(id, _)| *id);
+        let current = read.into_iter().filter_map(|(id, read)| Some((id, self.current(&id, read)?)));
+        Ok(Page { entries: current.collect(), last })
     }
 
     /// A write is pending after which something is said on this link.

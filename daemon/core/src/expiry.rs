@@ -119,10 +119,9 @@ impl Core {
 
     /// What only its age ends is not in the catalog's expiry index: a slow walk over the store finds it.
     fn expire_aged(&mut self, cx: &mut Context<'_>, ops: &mut Vec<StoreOp>) -> Flow {
-        let page = cx.catalog.page(self.expiry.cursor, AGED_PAGE)?;
-        self.expiry.cursor = page.last().map(|(id, _)| *id);
-        for (id, read) in page {
-            let Some(entry) = self.commits.current(&id, read) else { continue };
+        let page = self.commits.page(cx.catalog, self.expiry.cursor, AGED_PAGE)?;
+        self.expiry.cursor = page.last;
+        for (id, entry) in page.entries {
             let Some(meta) = cx.catalog.meta(&id)? else { continue };
             let listed =
                 ops.iter().any(|op| matches!(op, StoreOp::Remove { id: removed, .. } if *removed == id));

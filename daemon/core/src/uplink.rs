@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use pigeon_bundle::BundleId;
 
 use crate::action::{Action, StoreOp};
-use crate::commits::Then;
+use crate::commits::{Page, Then};
 use crate::context::Context;
 use crate::core::Core;
 use crate::entry::{Entry, Opened, Pool};
@@ -109,12 +109,12 @@ impl Core {
     pub(crate) fn bridge_added(&mut self, cx: &mut Context<'_>) -> Flow {
         let mut after = None;
         loop {
-            let page = cx.catalog.page(after, SCAN_PAGE)?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(*last);
-            let current =
-                page.into_iter().filter_map(|(id, read)| Some((id, self.commits.current(&id, read)?)));
-            let refused = current.filter(|(_, entry)| entry.refused_by_bridge);
+            let Page { entries, last } = self.commits.page(cx.catalog, after, SCAN_PAGE)?;
+            if last.is_none() {
+                break;
+            }
+            after = last;
+            let refused = entries.into_iter().filter(|(_, entry)| entry.refused_by_bridge);
             let cleared =
                 |(id, entry)| StoreOp::Update { id, entry: Entry { refused_by_bridge: false, ..entry } };
             let ops: Vec<StoreOp> = refused.map(cleared).collect();
@@ -189,10 +189,8 @@ impl Core {
             Scan::Others(after) => (false, after),
             Scan::Done => return Ok(()),
         };
-        let page = cx.catalog.page(after, SCAN_PAGE)?;
-        let last = page.last().map(|(id, _)| *id);
-        for (id, read) in page {
-            let Some(entry) = self.commits.current(&id, read) else { continue };
+        let Page { entries, last } = self.commits.page(cx.catalog, after, SCAN_PAGE)?;
+        for (id, entry) in entries {
             if (entry.pool == Pool::Own) == own && self.may_go_up(cx, &id, &entry)?.is_some() {
                 self.uplink.queue(id, false);
             }

@@ -4,9 +4,10 @@
 use pigeon_bundle::BundleId;
 
 use super::Session;
+use crate::commits::Page;
 use crate::context::Context;
 use crate::core::Core;
-use crate::entry::{Entry, Pool};
+use crate::entry::Pool;
 use crate::event::LinkId;
 use crate::trouble::Flow;
 
@@ -61,17 +62,13 @@ impl Core {
             Scan::Paused { after, .. } | Scan::From(after) => after,
         };
         for _ in 0..PAGES_MAX {
-            let page = cx.catalog.page(after, PAGE)?;
-            let Some((last, _)) = page.last() else {
+            let Page { entries: mut found, last } = self.commits.page(cx.catalog, after, PAGE)?;
+            if last.is_none() {
                 session.scan = Scan::Done;
                 return Ok(false);
-            };
-            after = Some(*last);
-            let mut found: Vec<(BundleId, Entry)> = page
-                .into_iter()
-                .filter_map(|(id, read)| Some((id, self.commits.current(&id, read)?)))
-                .filter(|(id, entry)| entry.copies > 0 && !session.has(id))
-                .collect();
+            }
+            after = last;
+            found.retain(|(id, entry)| entry.copies > 0 && !session.has(id));
             // Own mail first, then the largest budgets: those have spread least.
             found.sort_by_key(|(_, entry)| (entry.pool != Pool::Own, u8::MAX - entry.copies, entry.hops));
             session.candidates.extend(found.into_iter().map(|(id, _)| id));
