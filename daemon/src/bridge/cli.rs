@@ -81,9 +81,13 @@ fn ask(args: &Args, method: &str, what: &str) -> Result<(), BridgeError> {
 }
 
 fn start(args: &Args) -> Result<(), BridgeError> {
+    // First, so that nothing else is done twice.
+    let alone = use_one_arena();
     let config = Config::load(&args.config)?;
     log(&config.log.filter);
-    use_one_arena();
+    if let Err(error) = alone {
+        tracing::debug!(%error, "the allocator keeps an arena for each thread");
+    }
     if let Some(warning) = secret_warning(&config) {
         tracing::warn!("{warning}");
     }
