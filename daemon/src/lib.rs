@@ -24,6 +24,8 @@ pub mod node;
 pub mod notices;
 pub mod paths;
 pub mod random;
+#[cfg(test)]
+mod samples;
 pub mod shell;
 pub mod transports;
 pub mod uplink;

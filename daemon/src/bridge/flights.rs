@@ -247,34 +247,13 @@ fn add(waiters: &mut Vec<Waiter>, waiter: Option<Waiter>) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use bytes::Bytes;
-    use pigeon_bundle::{Card, CardFields, Draft, Epoch, Identity, MailboxSecret, seal};
     use pigeon_xmpp::Delivery;
 
     use super::*;
     use crate::bridge::record::tests::record;
-    use crate::random::OsRandom;
+    use crate::samples::bundle;
 
     fn order(n: u8) -> Order {
-        let identity = Identity::generate(&mut OsRandom);
-        let fields = CardFields {
-            name: "J".to_owned(),
-            jids: Vec::new(),
-            bridges: Vec::new(),
-            mailbox_secret: MailboxSecret([1; 32]),
-            prekey: identity.x25519_public(),
-            prekey_expires_s: 0,
-            issued_s: 0,
-        };
-        let recipient = Card::issue(&identity, &fields).unwrap();
-        let draft = Draft {
-            recipient: &recipient,
-            content: b"",
-            created_s: None,
-            epoch: Epoch(20_000),
-            lifetime_s: 3_600,
-            uplink: None,
-        };
-        let bundle = seal(&identity, &draft, &mut OsRandom).unwrap().bundle;
         let delivery = Delivery {
             author: "a@h".to_owned(),
             recipient: "b@h".to_owned(),
@@ -284,7 +263,13 @@ mod tests {
             body: Some(String::new()),
             bundle: Some(Bytes::new()),
         };
-        Order { key: LedgerKey([n; LedgerKey::SIZE]), record: record(n), bundle, delivery, is_new: true }
+        Order {
+            key: LedgerKey([n; LedgerKey::SIZE]),
+            record: record(n),
+            bundle: bundle(),
+            delivery,
+            is_new: true,
+        }
     }
 
     fn waiter(n: u8) -> Waiter {

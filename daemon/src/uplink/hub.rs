@@ -78,7 +78,7 @@ impl Hub {
         let (reports, mut told) = mpsc::unbounded_channel();
         let cancel = self.cancel.clone();
         let mut changes = self.accounts.changes();
-        let bridges = self.accounts.all().into_iter().map(|entry| entry.account.bridge).collect();
+        let bridges = bridges_of(&self.accounts.all());
         let (lines, awaited) = (BTreeMap::new(), BTreeMap::new());
         let mut running = Running { hub: self, lines, bridges, reports, awaited };
         running.follow_accounts().await;
@@ -111,10 +111,8 @@ impl Running {
             self.stop(&jid).await;
         }
         self.hub.states.keep(&wanted);
-        let bridges: BTreeSet<String> = wanted.iter().map(|entry| entry.account.bridge.clone()).collect();
-        let is_more = !bridges.is_subset(&self.bridges);
-        self.bridges = bridges;
-        if is_more {
+        let former = std::mem::replace(&mut self.bridges, bridges_of(&wanted));
+        if !self.bridges.is_subset(&former) {
             self.core(CoreEvent::BridgeAdded).await;
         }
         for entry in wanted.into_iter().filter(|entry| entry.is_on) {
@@ -264,6 +262,10 @@ impl Running {
         // The shell ends only when the daemon stops.
         let _ = self.hub.inputs.send(Input::Core(event)).await;
     }
+}
+
+fn bridges_of(entries: &[Entry]) -> BTreeSet<String> {
+    entries.iter().map(|entry| entry.account.bridge.clone()).collect()
 }
 
 /// Whether a session may go on under what an account is now.

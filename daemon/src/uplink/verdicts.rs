@@ -97,36 +97,13 @@ fn on_this(bundle: &Bundle, verdict: Option<Verdict>) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use pigeon_bundle::{
-        BridgeIdentity, Card, CardFields, Draft, Epoch, Identity, MailboxSecret, MessageDigest, seal,
-    };
+    use pigeon_bundle::{BridgeIdentity, MessageDigest};
 
     use super::*;
     use crate::random::OsRandom;
+    use crate::samples::bundle;
 
     const NOW_S: u64 = 1_800_000_000;
-
-    fn bundle() -> Bundle {
-        let recipient = Identity::generate(&mut OsRandom);
-        let fields = CardFields {
-            name: "J".to_owned(),
-            jids: Vec::new(),
-            bridges: Vec::new(),
-            mailbox_secret: MailboxSecret([1; 32]),
-            prekey: recipient.x25519_public(),
-            prekey_expires_s: NOW_S + 86_400,
-            issued_s: NOW_S,
-        };
-        let draft = Draft {
-            recipient: &Card::issue(&recipient, &fields).unwrap(),
-            content: b"serenity now",
-            created_s: Some(NOW_S),
-            epoch: Epoch::at(NOW_S),
-            lifetime_s: 86_400,
-            uplink: None,
-        };
-        seal(&Identity::generate(&mut OsRandom), &draft, &mut OsRandom).unwrap().bundle
-    }
 
     /// What a bridge signs, as a carrier reads it that has handed up these bundles, each of which names a bridge.
     fn heard(
